@@ -1,0 +1,59 @@
+//! A stored response, all but its body.
+
+use std::time::SystemTime;
+
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::epoch::Epoch;
+use super::key::Key;
+
+/// What the upstream gave us to ask "has it changed?" with. Kept as sent: nuget.org's entity tag has no quotes
+/// (protocol fact 2.8.3). Never sent to a client, whose tag is ours.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct UpstreamValidator {
+    /// `ETag` as the upstream wrote it.
+    pub etag: Option<HeaderValue>,
+    /// `Last-Modified` as the upstream wrote it.
+    pub last_modified: Option<HeaderValue>,
+}
+
+/// A stored response: what its record and its body's trailer hold.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Entry {
+    /// Its name.
+    pub key: Key,
+    /// Drawn when the flight that fetched it began; a body below the stored sequence is dropped.
+    pub sequence: u64,
+    /// The epoch that the flight began with: below the current one the entry is stale.
+    pub epoch: Epoch,
+    /// Always a success: failures and absences are not entries.
+    pub status: StatusCode,
+    /// End-to-end headers of the upstream's answer that are worth keeping (among them Content-Type and
+    /// Content-Encoding of the bytes as stored).
+    pub headers: HeaderMap,
+    /// To revalidate with.
+    pub upstream_validator: UpstreamValidator,
+    /// The host that sent the body, for the log.
+    pub origin: String,
+    /// When the body was received.
+    pub fetched_at: SystemTime,
+    /// When the upstream last said that it is current: freshness counts from here.
+    pub validated_at: SystemTime,
+    /// Length of the body in bytes, as stored.
+    pub body_bytes: u64,
+    /// SHA-512 of the body as stored: for a package, NuGet's own packageHash.
+    pub sha512: [u8; 64],
+}
+
+/// The memory of an upstream's 404, 410 or 204.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Absence {
+    /// What the upstream said.
+    pub status: StatusCode,
+    /// The epoch it was said under.
+    pub epoch: Epoch,
+    /// When it was first said without a success in between.
+    pub first_at: SystemTime,
+    /// When it was last said.
+    pub last_at: SystemTime,
+}

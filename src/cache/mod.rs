@@ -1,0 +1,7 @@
+//! Pure HTTP caching: what a stored response is, how it is named, when it is fresh, what to do with a request.
+//!
+//! Nothing here does I/O, knows NuGet or reads a clock: `now` is an argument.
+
+pub mod entry;
+pub mod epoch;
+pub mod key;

@@ -1,0 +1,5 @@
+//! Sluice: a caching reverse proxy for NuGet V3 feeds.
+
+pub mod cache;
+pub mod clock;
+pub mod tasks;
