@@ -2,6 +2,11 @@
 //!
 //! Nothing here does I/O, knows NuGet or reads a clock: `now` is an argument.
 
+pub mod cache_control;
+pub mod decision;
 pub mod entry;
 pub mod epoch;
+pub mod freshness;
 pub mod key;
+pub mod range;
+pub mod validator;
