@@ -1,1 +1,3 @@
+//! The process shell.
+
 fn main() {}
