@@ -1,0 +1,32 @@
+//! The NuGet V3 protocol as pure functions: ids, versions, and readers of every document that Sluice serves.
+//!
+//! Readers yield spans of the text they read, so that a document is rewritten by joining slices and every byte that is
+//! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
+
+pub mod id;
+pub mod version;
+
+use std::fmt;
+
+/// Why a document could not be read as one of its kind.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ReadError {
+    /// The kind of document that was expected, such as "registration".
+    pub what: &'static str,
+    /// Where in the text the problem is, in bytes, where it has a place.
+    pub at: Option<usize>,
+    /// What was expected and what was found.
+    pub problem: String,
+}
+
+impl fmt::Display for ReadError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: ", self.what)?;
+        if let Some(at) = self.at {
+            write!(f, "at byte {at}: ")?;
+        }
+        f.write_str(&self.problem)
+    }
+}
+
+impl std::error::Error for ReadError {}
