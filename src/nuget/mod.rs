@@ -4,6 +4,7 @@
 //! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
 
 pub mod id;
+pub mod json;
 pub mod version;
 
 use std::fmt;
