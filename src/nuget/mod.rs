@@ -3,9 +3,18 @@
 //! Readers yield spans of the text they read, so that a document is rewritten by joining slices and every byte that is
 //! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
 
+pub mod catalog;
 pub mod id;
 pub mod json;
+pub mod link;
+pub mod registration;
+pub mod search;
+pub mod splice;
 pub mod version;
+pub mod version_list;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 
