@@ -64,22 +64,23 @@ pub(super) fn read_link(
     kind: LinkKind,
     links: &mut Vec<Link>,
 ) -> Result<Option<String>, ReadError> {
-    let Some((span, url)) = scanner.text()?.filter(|(_, url)| !url.is_empty()) else {
+    let Some(text) = scanner.text()?.filter(|text| !text.content.is_empty()) else {
         return Ok(None);
     };
+    let url = text.content.into_owned();
     links.push(Link {
-        span,
-        url: url.clone().into_owned(),
+        span: text.span,
+        url: url.clone(),
         kind,
         leaf: None,
         page: None,
         id: None,
         version: None,
     });
-    Ok(Some(url.into_owned()))
+    Ok(Some(url))
 }
 
 /// Reads the next value and gives its text, if it is a string.
 pub(super) fn read_text(scanner: &mut Scanner<'_>) -> Result<Option<String>, ReadError> {
-    Ok(scanner.text()?.map(|(_, text)| text.into_owned()))
+    Ok(scanner.text()?.map(|text| text.content.into_owned()))
 }

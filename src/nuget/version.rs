@@ -37,13 +37,11 @@ impl Version {
         let (rest, metadata) = split(text, '+');
         let (core, label) = split(rest, '-');
         let mut numbers = [0; 4];
-        let mut count = 0;
-        for part in core.split('.') {
+        for (count, part) in core.split('.').enumerate() {
             let Some(slot) = numbers.get_mut(count) else {
                 return Err(fault(VersionProblem::TooManyNumbers));
             };
             *slot = number(part).ok_or_else(|| fault(VersionProblem::Number))?;
-            count += 1;
         }
         if !label.is_none_or(is_identifiers) {
             return Err(fault(VersionProblem::Label));

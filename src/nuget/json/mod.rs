@@ -38,6 +38,15 @@ pub enum Kind {
     String,
 }
 
+/// A string in a text.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Text<'a> {
+    /// Where it stands, quotes included, in bytes.
+    pub span: Range<usize>,
+    /// What it says, without quotes and escapes.
+    pub content: Cow<'a, str>,
+}
+
 /// Checks that `text` is one complete JSON value and tells its kind.
 ///
 /// # Errors
@@ -78,12 +87,6 @@ impl<'a> Scanner<'a> {
             at: text.len() - text.trim_start_matches('\u{feff}').len(),
             depth: 0,
         }
-    }
-
-    /// Where reading goes on, in bytes.
-    #[must_use]
-    pub fn position(&self) -> usize {
-        self.at
     }
 
     /// An error at the place where reading goes on.
@@ -187,18 +190,18 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    /// Reads a string and gives its span and content; any other value is skipped and gives `None`.
+    /// Reads a string; any other value is skipped and gives `None`.
     ///
     /// # Errors
     /// If the next value is not well formed.
-    pub fn text(&mut self) -> Result<Option<(Range<usize>, Cow<'a, str>)>, ReadError> {
+    pub fn text(&mut self) -> Result<Option<Text<'a>>, ReadError> {
         if self.peek()? != Kind::String {
             self.skip()?;
             return Ok(None);
         }
         let span = self.string()?;
-        let text = self.decode(&span);
-        Ok(Some((span, text)))
+        let content = self.decode(&span);
+        Ok(Some(Text { span, content }))
     }
 
     /// Reads `true` or `false`, also written as a string, as the real client does; any other value is skipped and gives

@@ -175,7 +175,7 @@ fn values_left_unread_are_skipped_and_other_kinds_give_none() {
     scanner
         .object(|scanner, name| {
             let value = match name.as_ref() {
-                "s" | "n" => format!("{:?}", scanner.text()?.map(|(_, text)| text)),
+                "s" | "n" => format!("{:?}", scanner.text()?.map(|text| text.content)),
                 "t" | "f" | "null" => format!("{:?}", scanner.boolean()?),
                 "q" | "neg" => format!("{:?}", scanner.integer()?),
                 _ => return Ok(()),

@@ -42,7 +42,7 @@ struct Node {
     lower: Option<String>,
     upper: Option<String>,
     count: Option<u64>,
-    /// How many objects its `items` hold.
+    /// How many its `items` are.
     items: Option<usize>,
     /// Where the reader stood around `items`.
     around_items: Option<(Marks, Marks)>,
@@ -155,8 +155,8 @@ impl Reader {
         let start = self.marks();
         let mut count = 0;
         scanner.array(|scanner| {
+            count += 1;
             if scanner.peek()? == Kind::Object {
-                count += 1;
                 self.item(scanner, level)?;
             }
             Ok(())
