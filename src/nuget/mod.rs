@@ -3,7 +3,7 @@
 //! Readers yield spans of the text they read, so that a document is rewritten by joining slices and every byte that is
 //! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
 
-pub mod catalog;
+mod digest;
 pub mod id;
 pub mod json;
 pub mod link;
@@ -11,10 +11,7 @@ pub mod registration;
 pub mod search;
 pub mod splice;
 pub mod version;
-pub mod version_list;
-
-#[cfg(test)]
-mod tests;
+pub mod vulnerabilities;
 
 use std::fmt;
 

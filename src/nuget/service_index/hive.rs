@@ -3,9 +3,8 @@
 //! An upstream has several registration bases, and the index that we hand out keeps them apart (protocol fact 7.1.5). A
 //! hive's name in our URLs is made from its base URL alone, so every instance and every later start gives it the same.
 
-use ring::digest;
-
 use super::as_base;
+use crate::nuget::digest::sha256_hex;
 
 /// Longest slug, in characters: enough to recognise a base, short enough to keep URLs readable.
 const MAX_SLUG_CHARS: usize = 40;
@@ -30,7 +29,7 @@ pub(super) fn name(bases: Vec<&str>) -> Vec<Hive> {
     let mut hives: Vec<Hive> = Vec::with_capacity(bases.len());
     for base in bases {
         let base = as_base(base);
-        let (slug, hash) = (slug(&base), hash(&base));
+        let (slug, hash) = (slug(&base), sha256_hex(&base));
         let token = (HASH_DIGITS..=hash.len())
             .map(|digits| format!("{slug}-{}", hash.get(..digits).unwrap_or(&hash)))
             .find(|token| hives.iter().all(|hive| hive.token != *token));
@@ -57,16 +56,6 @@ fn slug(base: &str) -> String {
     } else {
         slug
     }
-}
-
-/// The SHA-256 of the base URL in hex.
-fn hash(base: &str) -> String {
-    let digest = digest::digest(&digest::SHA256, base.as_bytes());
-    digest
-        .as_ref()
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
 }
 
 #[cfg(test)]
@@ -96,7 +85,7 @@ mod tests {
     #[test]
     fn equal_beginnings_of_hashes_get_more_digits() {
         let (a, b) = ("https://h/945/reg/", "https://h/9417/reg/");
-        assert_eq!(hash(a)[..HASH_DIGITS], hash(b)[..HASH_DIGITS]);
+        assert_eq!(sha256_hex(a)[..HASH_DIGITS], sha256_hex(b)[..HASH_DIGITS]);
         check(&[a, b], &["reg-76989b", "reg-76989b3"]);
     }
 

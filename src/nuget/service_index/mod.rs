@@ -161,7 +161,8 @@ fn major(version: &str) -> Option<u32> {
     version.trim().split(['.', '-', '+']).next()?.parse().ok()
 }
 
-fn is_url(text: &str) -> bool {
+/// Whether `text` is an http or https URL with a host.
+pub(super) fn is_url(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once("://") else {
         return false;
     };
