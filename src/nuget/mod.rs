@@ -6,10 +6,9 @@
 mod digest;
 pub mod id;
 pub mod json;
-pub mod link;
-pub mod registration;
-pub mod search;
-pub mod splice;
+pub mod nupkg;
+pub mod push;
+pub mod service_index;
 pub mod version;
 pub mod vulnerabilities;
 
