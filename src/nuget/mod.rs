@@ -3,14 +3,23 @@
 //! Readers yield spans of the text they read, so that a document is rewritten by joining slices and every byte that is
 //! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
 
+pub mod catalog;
 mod digest;
 pub mod id;
 pub mod json;
+pub mod link;
 pub mod nupkg;
 pub mod push;
+pub mod registration;
+pub mod search;
 pub mod service_index;
+pub mod splice;
 pub mod version;
+pub mod version_list;
 pub mod vulnerabilities;
+
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 

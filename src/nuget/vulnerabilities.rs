@@ -10,6 +10,7 @@ use super::ReadError;
 use super::digest::sha256_hex;
 use super::json::{Kind, Scanner, encode_string};
 use super::service_index::is_url;
+use super::splice::splice;
 
 const INDEX: &str = "vulnerability index";
 const PAGE: &str = "vulnerability page";
@@ -83,10 +84,8 @@ pub fn read_index(text: &str) -> Result<Vec<PageRef>, ReadError> {
 }
 
 fn read_entry(scanner: &mut Scanner<'_>, number: usize) -> Result<PageRef, ReadError> {
-    scanner.peek()?;
-    let at = Some(scanner.position());
     let (mut name, mut url, mut updated, mut comment) = (None, None, None, None);
-    scanner.object(|scanner, property| {
+    let span = scanner.object(|scanner, property| {
         match &*property {
             "@name" => name = scanner.text()?,
             "@id" => url = scanner.text()?,
@@ -98,24 +97,24 @@ fn read_entry(scanner: &mut Scanner<'_>, number: usize) -> Result<PageRef, ReadE
     })?;
     let fault = |problem: &str| ReadError {
         what: INDEX,
-        at,
+        at: Some(span.start),
         problem: format!("entry {number}: expected {problem}"),
     };
-    let (_, name) = name
-        .filter(|(_, name)| is_name(name))
+    let name = name
+        .filter(|name| is_name(&name.content))
         .ok_or_else(|| fault("an \"@name\" of 1 to 32 letters, digits, '-' or '_'"))?;
-    let (url_span, url) = url
-        .filter(|(_, url)| is_url(url))
+    let url = url
+        .filter(|url| is_url(&url.content))
         .ok_or_else(|| fault("an \"@id\" that is an http or https URL"))?;
-    let (_, updated) = updated
-        .filter(|(_, updated)| !updated.trim().is_empty())
+    let updated = updated
+        .filter(|updated| !updated.content.trim().is_empty())
         .ok_or_else(|| fault("an \"@updated\" that is a time"))?;
     Ok(PageRef {
-        name: name.into_owned(),
-        url: url.into_owned(),
-        updated: updated.into_owned(),
-        comment: comment.map(|(_, comment)| comment.into_owned()),
-        url_span,
+        name: name.content.into_owned(),
+        url: url.content.into_owned(),
+        updated: updated.content.into_owned(),
+        comment: comment.map(|comment| comment.content.into_owned()),
+        url_span: url.span,
     })
 }
 
@@ -132,15 +131,11 @@ pub fn render_index(
     text: &str,
     mut url_of: impl FnMut(&PageRef) -> String,
 ) -> Result<String, ReadError> {
-    let mut out = String::with_capacity(text.len());
-    let mut end = 0;
-    for page in read_index(text)? {
-        out.push_str(text.get(end..page.url_span.start).unwrap_or_default());
-        out.push_str(&encode_string(&url_of(&page)));
-        end = page.url_span.end;
-    }
-    out.push_str(text.get(end..).unwrap_or_default());
-    Ok(out)
+    let pages = read_index(text)?;
+    let edits = pages
+        .iter()
+        .map(|page| (page.url_span.clone(), encode_string(&url_of(page))));
+    Ok(splice(text, edits))
 }
 
 /// Checks a page: an object whose values are arrays, or the empty array that the documentation names for an empty page

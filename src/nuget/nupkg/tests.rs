@@ -3,6 +3,7 @@
 
 use std::io::{Cursor, Write};
 
+use proptest::prelude::*;
 use zip::CompressionMethod;
 use zip::write::{SimpleFileOptions, StreamWriter, ZipWriter};
 
@@ -371,4 +372,24 @@ fn a_failing_reader_is_no_fault_of_the_package() {
     let reader = Failing(Cursor::new(package(NUSPEC, deflated())));
     let fault = check_package(reader, &id("contoso.log"), &version("1.2.0"));
     assert!(matches!(fault, Err(PackageFault::Io(_))));
+}
+
+proptest! {
+    /// Whatever bytes change, the checks come to an end, and the check of the tail refuses nothing that the other takes.
+    #[test]
+    fn damage_is_found_or_harmless(
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let mut bytes = zip64_package(3);
+        for (at, value) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = value;
+        }
+        let (whole, tail) = (checked(&bytes), tail_checked(&bytes, bytes.len()));
+        prop_assert!(whole.is_err() || tail == Ok(TailVerdict::Good), "{:?} but {:?}", whole, tail);
+        let mut peek = crate::nuget::push::PushPeek::new(None);
+        peek.feed(&bytes);
+        let found = peek.identify();
+        prop_assert!(found.is_none_or(|(id, _)| !id.as_str().is_empty()));
+    }
 }

@@ -1,7 +1,7 @@
 //! The service index: where an upstream serves what, and the index that we hand out in its place.
 //!
 //! Reading is as lenient as the real client's (protocol facts 1.1.3–1.1.9); what is handed out is built anew from the
-//! types of [`table`], so that nothing unknown leaks and nothing that is not served is advertised. Endpoints are never
+//! types of one table ([`treatment`]), so that nothing unknown leaks and nothing that is not served is advertised. Endpoints are never
 //! guessed: what the upstream does not list, it does not have (7.1.6, 7.1.11).
 
 mod hive;
@@ -79,7 +79,7 @@ pub fn read(text: &str) -> Result<ServiceIndex, ReadError> {
             "resources" if scanner.peek()? == Kind::Array => {
                 resources = Some(read_resources(scanner)?)
             }
-            "version" => version = scanner.text()?.map(|(_, version)| version.into_owned()),
+            "version" => version = scanner.text()?.map(|text| text.content.into_owned()),
             _ => {}
         }
         Ok(())
@@ -122,7 +122,7 @@ fn read_resource(scanner: &mut Scanner<'_>) -> Result<Option<Resource>, ReadErro
             "@type" => types = strings(scanner)?,
             "clientVersion" if scanner.peek()? == Kind::Null => client_versions = None,
             "clientVersion" => client_versions = Some(strings(scanner)?),
-            "comment" => comment = scanner.text()?.map(|(_, comment)| comment.into_owned()),
+            "comment" => comment = scanner.text()?.map(|text| text.content.into_owned()),
             _ => {}
         }
         Ok(())
@@ -145,7 +145,7 @@ fn strings(scanner: &mut Scanner<'_>) -> Result<Vec<String>, ReadError> {
     let mut strings = Vec::new();
     let mut add = |scanner: &mut Scanner<'_>| {
         let text = scanner.text()?;
-        strings.extend(text.map(|(_, text)| text.into_owned()));
+        strings.extend(text.map(|text| text.content.into_owned()));
         Ok(())
     };
     if scanner.peek()? == Kind::Array {

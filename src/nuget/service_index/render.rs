@@ -30,6 +30,12 @@ impl OurLinks {
         format!("{}registration/{token}/", self.base)
     }
 
+    /// The vulnerability page of this token.
+    #[must_use]
+    pub fn vulnerability_page(&self, token: &str) -> String {
+        format!("{}vulnerabilities/{token}", self.base)
+    }
+
     /// The address of a service; `None` for registrations, which have one for each hive. Bases end in a slash, since
     /// clients concatenate (protocol fact 1.1.22).
     #[must_use]

@@ -337,6 +337,21 @@ fn the_catalog_base_is_its_index_directory() {
 }
 
 #[test]
+fn every_address_of_ours_lies_below_the_base() {
+    let links = links();
+    assert_eq!(links.index(), format!("{OURS}index.json"));
+    assert_eq!(
+        links.registration("a-1"),
+        format!("{OURS}registration/a-1/")
+    );
+    assert_eq!(
+        links.vulnerability_page("base-1"),
+        format!("{OURS}vulnerabilities/base-1")
+    );
+    assert_eq!(links.service(Service::Registrations), None);
+}
+
+#[test]
 fn every_type_has_one_row() {
     let names: BTreeSet<&str> = table::TABLE.iter().map(|(name, _)| *name).collect();
     assert_eq!(names.len(), table::TABLE.len());
