@@ -1,0 +1,369 @@
+//! Which stored response a resource is: keys, classes and places. The one table of how things are named in the store.
+
+use std::sync::Arc;
+
+use super::Proxy;
+use super::content::Want;
+use super::failure::Failure;
+use super::feed::Feed;
+use super::fetch::{Ask, Obtained, Place};
+use super::links::{digest_of, subject};
+use super::route::{Class, Content, LinkSubject, RegistrationPart, Resource};
+use super::view::Query;
+use crate::cache::decision::Demand;
+use crate::nuget::id::PackageId;
+use crate::nuget::link::LinkKind;
+use crate::nuget::registration;
+use crate::nuget::version::Version;
+use crate::nuget::vulnerabilities::PageRef;
+
+/// A link found again.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) url: String,
+    pub(super) kind: LinkKind,
+}
+
+impl Proxy {
+    pub(super) fn service_index_ask(
+        &self,
+        feed: &Arc<Feed>,
+        demand: Demand,
+        via: &[String],
+    ) -> Ask {
+        Ask {
+            feed: Arc::clone(feed),
+            class: Class::ServiceIndex,
+            id: None,
+            key: feed.key(Class::ServiceIndex, None, &feed.settings.upstream),
+            place: Place::Indexed {
+                resource: Resource::ServiceIndex,
+                query: String::new(),
+            },
+            demand,
+            via: via.to_vec(),
+        }
+    }
+
+    /// The ask for a resource that lies where the service index says.
+    pub(super) fn ask_for_resource(
+        &self,
+        query: &Query<'_>,
+        resource: &Resource,
+        class: Class,
+        id: Option<&PackageId>,
+    ) -> Ask {
+        let rest = match resource {
+            Resource::Autocomplete | Resource::Search => canonical_query(query.query),
+            Resource::Catalog(rest) => rest.clone(),
+            // Case tells nothing apart here, but upstreams may want it as they wrote it: only the key is folded.
+            Resource::Registration { hive, part, .. } => {
+                format!("{hive}/{}", part.path().to_lowercase())
+            }
+            Resource::Content { version, .. } => version.as_str().to_owned(),
+            Resource::Link { .. }
+            | Resource::Publish(_)
+            | Resource::ServiceIndex
+            | Resource::SymbolPublish(_)
+            | Resource::VersionList(_)
+            | Resource::VulnerabilityIndex
+            | Resource::VulnerabilityPage(_) => String::new(),
+        };
+        let key = query.feed.key(class, id, &rest);
+        let demand = match query.demand {
+            Demand::Forced => self.forced_once(&key),
+            demand @ (Demand::None | Demand::StoredOnly) => demand,
+        };
+        Ask {
+            feed: Arc::clone(query.feed),
+            class,
+            id: id.cloned(),
+            key,
+            place: Place::Indexed {
+                resource: resource.clone(),
+                query: query.query.to_owned(),
+            },
+            demand,
+            via: query.via.to_vec(),
+        }
+    }
+
+    /// The ask for an id's version list, as far as the flat container has one.
+    pub(super) fn list_ask(&self, feed: &Arc<Feed>, id: &PackageId, via: &[String]) -> Ask {
+        let query = Query {
+            feed,
+            base: "",
+            query: "",
+            demand: Demand::None,
+            via,
+        };
+        self.ask_for_resource(
+            &query,
+            &Resource::VersionList(id.clone()),
+            Class::VersionList,
+            Some(id),
+        )
+    }
+
+    pub(super) fn registration_ask(
+        &self,
+        query: &Query<'_>,
+        hive: &str,
+        id: &PackageId,
+        part: RegistrationPart,
+    ) -> Ask {
+        let class = part.class();
+        let resource = Resource::Registration {
+            hive: hive.to_owned(),
+            id: id.clone(),
+            part,
+        };
+        self.ask_for_resource(query, &resource, class, Some(id))
+    }
+
+    /// The ask for a document that another one named. If it lies below a known base it is the very entry that its own
+    /// route leads to.
+    pub(super) fn named_ask(
+        &self,
+        query: &Query<'_>,
+        class: Class,
+        id: &PackageId,
+        url: &str,
+    ) -> Ask {
+        let bare = url.split(['?', '#']).next().unwrap_or_default();
+        let hive_and_rest = query
+            .feed
+            .model()
+            .and_then(|model| match model.split(bare) {
+                Some((super::feed::Base::Hive(token), rest)) => {
+                    let rest = rest.strip_prefix(&format!("{}/", id.to_path()))?;
+                    Some(format!("{token}/{}", rest.to_lowercase()))
+                }
+                _ => None,
+            });
+        let rest = hive_and_rest.unwrap_or_else(|| format!("link/{bare}"));
+        Ask {
+            feed: Arc::clone(query.feed),
+            class,
+            id: Some(id.clone()),
+            key: query.feed.key(class, Some(id), &rest),
+            place: Place::Named(url.to_owned()),
+            demand: query.demand,
+            via: query.via.to_vec(),
+        }
+    }
+
+    pub(super) fn vulnerability_page_ask(
+        &self,
+        feed: &Arc<Feed>,
+        page: &PageRef,
+        via: &[String],
+    ) -> Ask {
+        Ask {
+            feed: Arc::clone(feed),
+            class: Class::VulnerabilityPage,
+            id: None,
+            key: feed.key(Class::VulnerabilityPage, None, &page.token()),
+            place: Place::Named(page.url.clone()),
+            demand: Demand::None,
+            via: via.to_vec(),
+        }
+    }
+
+    /// A file of the flat container. `url` is where it lies if a link named it.
+    pub(super) fn want(
+        &self,
+        query: &Query<'_>,
+        id: &PackageId,
+        version: &Version,
+        file: Content,
+        url: Option<String>,
+    ) -> Want {
+        let resource = Resource::Content {
+            id: id.clone(),
+            version: version.clone(),
+            file,
+        };
+        let mut ask = self.ask_for_resource(query, &resource, file.class(), Some(id));
+        if let Some(url) = url {
+            ask.place = Place::Named(url);
+        }
+        Want {
+            ask,
+            version: version.clone(),
+            file,
+        }
+    }
+
+    /// Where a file lies: below the flat container, or where a registration's `packageContent` says.
+    pub(super) async fn content_urls(
+        &self,
+        want: &Want,
+        demand: Demand,
+    ) -> Result<Vec<String>, Failure> {
+        let ask = &want.ask;
+        let model = self.model(&ask.feed, &ask.via).await?;
+        let by_link = match &ask.place {
+            Place::Named(url) if demand == Demand::None => return Ok(vec![url.clone()]),
+            Place::Named(_) => true,
+            Place::Indexed { .. } => model.is_without_flat_container() && want.is_package(),
+        };
+        match (&ask.place, &ask.id) {
+            (_, Some(id)) if by_link => self.package_content(want, id, demand).await,
+            (Place::Indexed { resource, query }, _) => model.locate(resource, query),
+            (Place::Named(url), _) => Ok(vec![url.clone()]),
+        }
+    }
+
+    /// `packageContent` of one version, from its id's registrations.
+    async fn package_content(
+        &self,
+        want: &Want,
+        id: &PackageId,
+        demand: Demand,
+    ) -> Result<Vec<String>, Failure> {
+        let query = Query {
+            feed: &want.ask.feed,
+            base: "",
+            query: "",
+            demand,
+            via: &want.ask.via,
+        };
+        let bounds = (want.version.clone(), want.version.clone());
+        let shown = Box::pin(self.registrations_of(&query, id, Some(&bounds))).await?;
+        let mut urls = Vec::new();
+        for source in shown.iter().flat_map(|shown| &shown.sources) {
+            let Ok(document) = registration::read(source.text()) else {
+                continue;
+            };
+            for leaf in &document.leaves {
+                let version = leaf
+                    .version
+                    .as_deref()
+                    .and_then(|text| Version::parse(text).ok());
+                if version.as_ref() == Some(&want.version) {
+                    urls.extend(leaf.package_content.clone());
+                }
+            }
+        }
+        urls.dedup();
+        Ok(urls)
+    }
+
+    /// Finds a link route's target in its id's documents: the index and at most the pages that cover it, asked again
+    /// once if it is not there.
+    pub(super) async fn find_link(
+        &self,
+        query: &Query<'_>,
+        hive: &str,
+        id: &PackageId,
+        wanted: &LinkSubject,
+        digest: &str,
+    ) -> Result<Option<Found>, Failure> {
+        let bounds = match wanted {
+            LinkSubject::Page(lower, upper) => (lower.clone(), upper.clone()),
+            LinkSubject::Version(version) => (version.clone(), version.clone()),
+        };
+        for demand in [Demand::None, Demand::Forced] {
+            let query = Query {
+                demand,
+                ..query.clone()
+            };
+            let shown = self
+                .registrations_in(&query, hive, id, Some(&bounds))
+                .await?;
+            for source in shown.iter().flat_map(|shown| &shown.sources) {
+                let Ok(document) = registration::read(source.text()) else {
+                    continue;
+                };
+                for link in &document.links {
+                    let Some(found) = subject(link, &document).filter(|found| found == wanted)
+                    else {
+                        continue;
+                    };
+                    if digest_of(link.kind, &found, &link.url) == digest {
+                        let url = link.url.split('#').next().unwrap_or_default().to_owned();
+                        return Ok(Some(Found {
+                            url,
+                            kind: link.kind,
+                        }));
+                    }
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// A catalog leaf or registration document behind a link route.
+    pub(super) async fn linked_document(
+        &self,
+        query: &Query<'_>,
+        class: Class,
+        id: &PackageId,
+        url: &str,
+    ) -> Result<(Ask, Obtained), Failure> {
+        let ask = self.named_ask(query, class, id, url);
+        let obtained = self.document(&ask).await?;
+        Ok((ask, obtained))
+    }
+}
+
+impl Want {
+    /// Whether a document named its place, so that it may have moved since.
+    pub(super) fn is_found_by_link(&self) -> bool {
+        let without = self
+            .ask
+            .feed
+            .model()
+            .is_some_and(|model| model.is_without_flat_container());
+        self.is_package() && (matches!(self.ask.place, Place::Named(_)) || without)
+    }
+}
+
+/// One spelling for queries that mean the same: parameters in the order of their names, the order of equal names kept,
+/// escapes undone and made anew.
+fn canonical_query(query: &str) -> String {
+    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+    let plain = |text: &str| {
+        percent_decode_str(&text.replace('+', " "))
+            .decode_utf8_lossy()
+            .into_owned()
+    };
+    let mut pairs: Vec<(String, String)> = query
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (plain(name).to_lowercase(), plain(value)))
+        .collect();
+    pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
+    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let written: Vec<_> = pairs
+        .iter()
+        .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
+        .collect();
+    written.join("&")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(one: &str, other: &str) {
+        assert_eq!(
+            canonical_query(one),
+            canonical_query(other),
+            "{one} and {other}"
+        );
+    }
+
+    #[test]
+    fn queries_that_mean_the_same_share_a_key() {
+        check("q=a&take=1", "take=1&q=a");
+        check("q=a%20b", "q=a+b");
+        check("Q=a&&", "q=a");
+        assert_ne!(canonical_query("q=a"), canonical_query("q=A"));
+        assert_ne!(canonical_query("f=a&f=b"), canonical_query("f=b&f=a"));
+        assert_ne!(canonical_query("q=a%26b=c"), canonical_query("q=a&b=c"));
+    }
+}

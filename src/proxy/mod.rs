@@ -1,0 +1,692 @@
+//! One request from start to end.
+//!
+//! Read [`Proxy::handle`] top to bottom: who asks and by what name, where the path leads, what memory has, what the view
+//! shows, and the response. It joins the store and the upstream and touches no socket, file or index itself.
+
+mod asks;
+pub mod base;
+mod body;
+mod content;
+mod failure;
+mod feed;
+mod fetch;
+mod links;
+mod live;
+pub mod outcome;
+mod publish;
+mod recent;
+mod render;
+mod respond;
+pub mod route;
+mod settings;
+mod told;
+mod view;
+pub mod welcome;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response, Uri, header};
+use tokio::sync::Semaphore;
+
+pub use self::body::{Body, BodyError};
+use self::content::{ContentState, Delivery, HeadState, Want};
+use self::failure::Failure;
+use self::feed::Feed;
+use self::fetch::{DocumentState, FlightKey};
+use self::outcome::{Completed, Outcome, Reason, Subject};
+use self::recent::Recent;
+use self::render::{Coding, Order};
+pub use self::respond::Transport;
+use self::respond::{Facts, Note, Refusal};
+use self::route::{Class, Content, LinkSubject, Resource, Route, RouteError};
+pub use self::settings::{FeedSettings, Freshness, Settings};
+use self::told::{
+    Told, class_of, hash_of, id_of, note_of, outcome_of, report, subject_of, via_of, what,
+};
+use self::view::{How, Query, Seen};
+use crate::cache::cache_control::RequestCaching;
+use crate::cache::decision::Demand;
+use crate::cache::key::Key;
+use crate::clock::Clock;
+use crate::flight::Flights;
+use crate::nuget::id::PackageId;
+use crate::nuget::link::LinkKind;
+use crate::store::{Answer, Raise, Store};
+use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
+use crate::upstream::Upstream;
+use crate::upstream::auth::{Access, BadCredential};
+use crate::upstream::url::{BadUrl, Origin};
+
+/// How long a demand for the upstream (a client's `no-cache`, a list that proved old) keeps further ones of the same key
+/// away.
+const DEMAND_INTERVAL: Duration = Duration::from_secs(2);
+/// How long a key whose hold ran out is refused at once: the client tries six times, a second apart.
+const REFUSAL_TIME: Duration = Duration::from_secs(10);
+/// How long an answered list is remembered for the session that got it: longer than a restore's first phase.
+const SESSION_TIME: Duration = Duration::from_secs(10 * 60);
+/// Entries of each short memory: some megabytes at most.
+const MAX_RECENT: usize = 16 * 1024;
+/// Longest query that is forwarded, as nuget.org itself allows (protocol fact 2.3.13).
+const MAX_QUERY_BYTES: usize = 12_000;
+
+/// Answers requests. Clones share everything.
+#[derive(Clone)]
+pub struct Proxy {
+    shared: Arc<Shared>,
+}
+
+/// What clones of a proxy share.
+pub struct Shared {
+    settings: Settings,
+    /// In the order of the configuration: the first is the default.
+    feeds: Vec<Arc<Feed>>,
+    store: Store,
+    upstream: Upstream,
+    clock: Clock,
+    tasks: Tasks,
+    telemetry: Telemetry,
+    /// What `Via` of a request that has passed us holds.
+    via_token: String,
+    documents: Flights<FlightKey, DocumentState>,
+    contents: Flights<FlightKey, ContentState>,
+    heads: Flights<FlightKey, HeadState>,
+    renders: Flights<String, Option<Result<Arc<Answer>, Failure>>>,
+    large_renders: Semaphore,
+    /// Keys whose hold ran out a moment ago, and why.
+    refusals: Recent<Key, Failure>,
+    /// Keys that somebody demanded to be asked for a moment ago.
+    forced: Recent<Key, ()>,
+    /// Lists that a session of a client got from the store.
+    sessions: Recent<String, ()>,
+}
+
+impl std::ops::Deref for Proxy {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Proxy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Proxy")
+            .field("feeds", &self.feeds.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shared").finish_non_exhaustive()
+    }
+}
+
+/// Who sent a request, and how bodies reach it.
+#[derive(Clone, Copy, Debug)]
+pub struct Peer {
+    /// The other end of the connection.
+    pub addr: SocketAddr,
+    /// How bodies reach it.
+    pub transport: Transport,
+}
+
+/// A feed that cannot be mounted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedError {
+    /// Its credential fits in no header.
+    Credential(String, BadCredential),
+    /// Its upstream is no address.
+    Upstream(String, BadUrl),
+}
+
+impl fmt::Display for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(feed, why) => write!(f, "feed {feed:?}: credential: {why}"),
+            Self::Upstream(feed, why) => write!(f, "feed {feed:?}: upstream: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for FeedError {}
+
+/// A request as its parts.
+struct Incoming<'a, B> {
+    uri: &'a Uri,
+    via: &'a [String],
+    body: B,
+}
+
+impl Proxy {
+    /// Answers for these feeds.
+    ///
+    /// # Errors
+    /// [`FeedError`] if a feed cannot be mounted.
+    pub fn new(
+        settings: Settings,
+        store: Store,
+        upstream: Upstream,
+        clock: Clock,
+        tasks: Tasks,
+        telemetry: Telemetry,
+        via_token: &str,
+    ) -> Result<Self, FeedError> {
+        let mut feeds = Vec::with_capacity(settings.feeds.len());
+        for feed in &settings.feeds {
+            let origin = Origin::of(&feed.upstream)
+                .map_err(|why| FeedError::Upstream(feed.name.clone(), why))?;
+            let access = Access::new(origin, feed.credential.as_ref())
+                .map_err(|why| FeedError::Credential(feed.name.clone(), why))?;
+            if let Err(error) = upstream.set_probe(&feed.upstream, &access) {
+                tracing::warn!(feed = feed.name, %error, "the upstream cannot be probed");
+            }
+            feeds.push(Arc::new(Feed::new(feed.clone(), access)));
+        }
+        let max_abandoned = settings.max_abandoned_flights;
+        let shared = Shared {
+            feeds,
+            store,
+            upstream,
+            clock,
+            tasks,
+            telemetry,
+            via_token: format!("sluice-{via_token}"),
+            documents: Flights::new(max_abandoned),
+            contents: Flights::new(max_abandoned),
+            heads: Flights::new(max_abandoned),
+            renders: Flights::new(max_abandoned),
+            large_renders: Semaphore::new(render::MAX_LARGE_RENDERS),
+            refusals: Recent::new(REFUSAL_TIME, MAX_RECENT),
+            forced: Recent::new(DEMAND_INTERVAL, MAX_RECENT),
+            sessions: Recent::new(SESSION_TIME, MAX_RECENT),
+            settings,
+        };
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
+    }
+
+    /// Answers one request.
+    pub async fn handle<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: fmt::Display + Send,
+    {
+        let began = self.clock.instant();
+        let (parts, body) = request.into_parts();
+        let facts = Facts {
+            method: &parts.method,
+            version: parts.version,
+            headers: &parts.headers,
+            transport: peer.transport,
+            now: self.clock.now(),
+        };
+        let mut told = Told::default();
+        let via = via_of(&parts.headers);
+        let incoming = Incoming {
+            uri: &parts.uri,
+            via: &via,
+            body,
+        };
+        let response = match self
+            .settings
+            .base
+            .address(&parts.headers, &parts.uri, peer.addr)
+        {
+            _ if via.iter().any(|value| value.contains(&self.via_token)) => {
+                respond::refusal(&facts, &Refusal::Loop)
+            }
+            Err(base::AddressError::Misdirected(host)) => {
+                let problem = base::AddressError::Misdirected(host).to_string();
+                respond::refusal(&facts, &Refusal::Misdirected(problem))
+            }
+            Err(error) => respond::refusal(&facts, &Refusal::BadRequest(error.to_string())),
+            Ok(address) => {
+                told.client = Some(address.client);
+                self.routed(incoming, &facts, &address, &mut told).await
+            }
+        };
+        self.complete(&parts.uri, &facts, peer, &response, told, began.elapsed());
+        response
+    }
+
+    /// What the upstreams' state is, for `/readyz`.
+    #[must_use]
+    pub fn readiness(&self) -> serde_json::Value {
+        let feeds: Vec<_> = self
+            .feeds
+            .iter()
+            .map(|feed| {
+                let troubles: Vec<_> = feed
+                    .troubles()
+                    .into_iter()
+                    .map(|(origin, since)| {
+                        serde_json::json!({"origin": origin, "since": httpdate::fmt_http_date(since)})
+                    })
+                    .collect();
+                serde_json::json!({
+                    "name": &*feed.name,
+                    "upstream": feed.settings.upstream,
+                    "index_known": feed.model().is_some(),
+                    "troubles": troubles,
+                })
+            })
+            .collect();
+        serde_json::json!({ "feeds": feeds })
+    }
+
+    /// Finds what a path leads to and answers.
+    async fn routed<B>(
+        &self,
+        request: Incoming<'_, B>,
+        facts: &Facts<'_>,
+        address: &base::Address,
+        told: &mut Told,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: fmt::Display + Send,
+    {
+        let is_read = matches!(*facts.method, Method::GET | Method::HEAD);
+        let (name, resource) = match route::parse(request.uri.path()) {
+            Ok(Route::Feed(name, resource)) => (name, resource),
+            Ok(Route::Home | Route::Health) if !is_read => {
+                return respond::refusal(facts, &Refusal::MethodNotAllowed("GET, HEAD"));
+            }
+            Ok(Route::Health) => {
+                return respond::page(facts, "text/plain; charset=utf-8", "ok\n".into());
+            }
+            Ok(Route::Home) => return self.home(facts, &address.base_url),
+            Err(error @ RouteError::Malformed(_)) => {
+                return respond::refusal(facts, &Refusal::BadRequest(error.to_string()));
+            }
+            Err(error @ RouteError::Unknown) => {
+                return respond::refusal(facts, &Refusal::NoSuchPath(error.to_string()));
+            }
+        };
+        let feed = match &name {
+            None => self.feeds.first(),
+            Some(name) => self.feeds.iter().find(|feed| *feed.name == **name),
+        };
+        let Some(feed) = feed else {
+            return respond::refusal(facts, &Refusal::NoSuchPath("no feed of this name".into()));
+        };
+        told.subject = Subject {
+            feed: Some(Arc::clone(&feed.name)),
+            ..subject_of(&resource)
+        };
+        let base = match name {
+            None => format!("{}/v3/", address.base_url),
+            Some(name) => format!("{}/{name}/v3/", address.base_url),
+        };
+        let is_search = matches!(resource, Resource::Autocomplete | Resource::Search);
+        match &resource {
+            Resource::Publish(_) | Resource::SymbolPublish(_) => {
+                return self.publish(feed, &resource, request, facts).await;
+            }
+            _ if is_search && *facts.method == Method::OPTIONS => return respond::preflight(facts),
+            _ if !is_read => {
+                let allowed = if is_search {
+                    "GET, HEAD, OPTIONS"
+                } else {
+                    "GET, HEAD"
+                };
+                return respond::refusal(facts, &Refusal::MethodNotAllowed(allowed));
+            }
+            _ => {}
+        }
+        let query = request.uri.query().unwrap_or("");
+        if query.len() > MAX_QUERY_BYTES {
+            let problem = format!(
+                "query: {} bytes, expected at most {MAX_QUERY_BYTES}",
+                query.len()
+            );
+            return respond::refusal(facts, &Refusal::BadRequest(problem));
+        }
+        let demand = match RequestCaching::of(facts.headers) {
+            RequestCaching::Normal => Demand::None,
+            RequestCaching::OnlyIfCached => Demand::StoredOnly,
+            RequestCaching::Revalidate => Demand::Forced,
+        };
+        let query = Query {
+            feed,
+            base: &base,
+            query,
+            demand,
+            via: request.via,
+        };
+        self.read_resource(&query, &resource, request.uri.path(), facts, told)
+            .await
+    }
+
+    /// Answers a read of a feed's resource.
+    async fn read_resource(
+        &self,
+        query: &Query<'_>,
+        resource: &Resource,
+        path: &str,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Response<Body> {
+        let result = match resource {
+            Resource::Content { id, version, file } => {
+                let want = self.want(query, id, version, *file, None);
+                self.answer_content(&want, facts, told).await
+            }
+            Resource::Link {
+                hive,
+                id,
+                subject,
+                digest,
+            } => {
+                self.answer_link(query, hive, id, subject, digest, facts, told)
+                    .await
+            }
+            _ => {
+                self.answer_document(query, resource, path, facts, told)
+                    .await
+            }
+        };
+        result.unwrap_or_else(|failure| {
+            told.tell(Outcome::Failed, Some(failure.reason()));
+            let note = Note::of(Outcome::Failed, Some(failure.reason()));
+            respond::failure(facts, &failure, &what(&told.subject), &note)
+        })
+    }
+
+    /// A document: from memory, or made of what a view shows.
+    async fn answer_document(
+        &self,
+        query: &Query<'_>,
+        resource: &Resource,
+        path: &str,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Result<Response<Body>, Failure> {
+        let coding = Coding::of(facts.headers);
+        let keeps = !matches!(resource, Resource::Autocomplete | Resource::Search)
+            || query.query.is_empty();
+        let canonical = match resource {
+            // Every spelling of an id is one answer.
+            Resource::VersionList(id) => format!("list/{}", id.as_str()),
+            _ => path.trim_end_matches('/').to_owned(),
+        };
+        let key = render::answer_key(&query.feed.name, &canonical, query.base, coding);
+        let mut demand = query.demand;
+        if let Resource::VersionList(id) = resource {
+            demand = self.demand_of_session(query.feed, id, facts, told, demand);
+        }
+        if keeps
+            && demand != Demand::Forced
+            && let Some(answer) = self.remembered(query.feed, resource, &key, facts)
+        {
+            self.note_session(resource, told);
+            told.tell(Outcome::Hit, None);
+            return Ok(respond::document(
+                facts,
+                &answer,
+                &note_of(&answer, Outcome::Hit, None, facts),
+            ));
+        }
+        let query = Query {
+            demand,
+            ..query.clone()
+        };
+        match self.view(&query, resource).await? {
+            Seen::Absent(reason) => {
+                told.tell(Outcome::Absent, reason);
+                Ok(respond::absent(
+                    facts,
+                    &what(&told.subject),
+                    &Note::of(Outcome::Absent, reason),
+                ))
+            }
+            Seen::Shown(shown) => {
+                if matches!(shown.outcome, Outcome::Hit | Outcome::Stale) {
+                    self.note_session(resource, told);
+                }
+                let is_kept = keeps && query.feed.admits(query.base, self.settings.max_base_urls);
+                let class = class_of(resource);
+                let order = Order {
+                    class,
+                    base: query.base.to_owned(),
+                    coding,
+                    key: is_kept.then_some(key),
+                };
+                let answer = self.render(&shown, &order).await?;
+                told.tell(shown.outcome, shown.reason);
+                told.subject.origin = Some(answer.origin.clone());
+                let note = note_of(&answer, shown.outcome, shown.reason, facts);
+                Ok(respond::document(facts, &answer, &note))
+            }
+        }
+    }
+
+    /// An answer in memory that is fresh: one comparison of deadline and epoch.
+    fn remembered(
+        &self,
+        feed: &Feed,
+        resource: &Resource,
+        key: &str,
+        facts: &Facts<'_>,
+    ) -> Option<Arc<Answer>> {
+        let answer = self.store.answers().get(key)?;
+        let gate = self
+            .store
+            .gate(&feed.name, id_of(resource).map(PackageId::as_str));
+        (facts.now < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
+    }
+
+    async fn answer_content(
+        &self,
+        want: &Want,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Result<Response<Body>, Failure> {
+        Ok(match self.content(want, facts).await? {
+            Delivery::Absent(reason) => {
+                told.tell(Outcome::Absent, reason);
+                respond::absent(
+                    facts,
+                    &what(&told.subject),
+                    &Note::of(Outcome::Absent, reason),
+                )
+            }
+            Delivery::Head { headers, length } => {
+                told.tell(Outcome::Miss, None);
+                respond::head_of_content(facts, &headers, length, &Note::of(Outcome::Bypass, None))
+            }
+            Delivery::Live {
+                headers,
+                origin,
+                live,
+                outcome,
+                reason,
+            } => {
+                told.tell(outcome, reason);
+                told.subject.origin = Some(origin);
+                respond::live(facts, &headers, live, &Note::of(outcome, reason))
+            }
+            Delivery::Stored {
+                stored,
+                outcome,
+                reason,
+            } => {
+                told.tell(outcome, reason);
+                told.subject.origin = Some(stored.entry.origin.clone());
+                told.subject.sha512 = Some(hash_of(&stored.entry.sha512));
+                self.store.note_use(&want.ask.key);
+                let validated_at = Some(stored.entry.validated_at);
+                let note = Note {
+                    validated_at,
+                    ..Note::of(outcome, reason)
+                };
+                respond::content(facts, &stored.entry, &stored.body, &note)
+            }
+            Delivery::Unsatisfiable(length) => {
+                told.tell(Outcome::Refused, Some(Reason::BadRequest));
+                let note = Note::of(Outcome::Refused, Some(Reason::BadRequest));
+                respond::unsatisfiable(facts, HeaderMap::new(), &note, length)
+            }
+        })
+    }
+
+    /// A link route: its target is found again in the id's documents.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one route")]
+    async fn answer_link(
+        &self,
+        query: &Query<'_>,
+        hive: &str,
+        id: &PackageId,
+        subject: &LinkSubject,
+        digest: &str,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Result<Response<Body>, Failure> {
+        let Some(found) = self.find_link(query, hive, id, subject, digest).await? else {
+            told.tell(Outcome::Absent, None);
+            return Ok(respond::absent(
+                facts,
+                &what(&told.subject),
+                &Note::of(Outcome::Absent, None),
+            ));
+        };
+        if let (LinkKind::PackageContent, LinkSubject::Version(version)) = (found.kind, subject) {
+            told.subject.class = Class::Package.word();
+            let want = self.want(query, id, version, Content::Package, Some(found.url));
+            return self.answer_content(&want, facts, told).await;
+        }
+        let model = self.model(query.feed, query.via).await?;
+        let (class, how) = match found.kind {
+            LinkKind::PageSelf => (
+                Class::RegistrationPage,
+                How::Registration {
+                    model,
+                    hive: hive.to_owned(),
+                    id: id.clone(),
+                },
+            ),
+            LinkKind::LeafSelf => (
+                Class::RegistrationLeaf,
+                How::Registration {
+                    model,
+                    hive: hive.to_owned(),
+                    id: id.clone(),
+                },
+            ),
+            _ => (Class::CatalogLeaf, How::CatalogLeaf(model)),
+        };
+        told.subject.class = class.word();
+        let (ask, obtained) = self.linked_document(query, class, id, &found.url).await?;
+        match self.shown(&ask, obtained, how) {
+            Seen::Absent(reason) => {
+                told.tell(Outcome::Absent, reason);
+                Ok(respond::absent(
+                    facts,
+                    &what(&told.subject),
+                    &Note::of(Outcome::Absent, reason),
+                ))
+            }
+            Seen::Shown(shown) => {
+                let coding = Coding::of(facts.headers);
+                let order = Order {
+                    class,
+                    base: query.base.to_owned(),
+                    coding,
+                    key: None,
+                };
+                let answer = self.render(&shown, &order).await?;
+                told.tell(shown.outcome, shown.reason);
+                let note = note_of(&answer, shown.outcome, shown.reason, facts);
+                Ok(respond::document(facts, &answer, &note))
+            }
+        }
+    }
+
+    /// A list that a session asks for again, after an answer that was not fetched for it, lacks what the client looks
+    /// for: the upstream is asked (protocol fact 7.3.1). Without a session id, never.
+    fn demand_of_session(
+        &self,
+        feed: &Feed,
+        id: &PackageId,
+        facts: &Facts<'_>,
+        told: &mut Told,
+        demand: Demand,
+    ) -> Demand {
+        let session = facts
+            .headers
+            .get("x-nuget-session-id")
+            .and_then(|value| value.to_str().ok());
+        let (Some(session), Some(client)) = (session, told.client) else {
+            return demand;
+        };
+        let key = format!("{client} {session} {} {}", feed.name, id.as_str());
+        let again = self.sessions.of(&key, self.clock.instant()).is_some();
+        told.session_key = Some(key);
+        let list = feed.key(Class::VersionList, Some(id), "");
+        if again && demand == Demand::None && self.forced.first(list, (), self.clock.instant()) {
+            self.store
+                .raise(&feed.name, Some(id.as_str()), Raise::Refresh);
+        }
+        demand
+    }
+
+    fn note_session(&self, resource: &Resource, told: &mut Told) {
+        if let (Resource::VersionList(_), Some(key)) = (resource, told.session_key.take()) {
+            self.sessions.note(key, (), self.clock.instant());
+        }
+    }
+
+    fn home(&self, facts: &Facts<'_>, base_url: &str) -> Response<Body> {
+        let sources: Vec<_> = self
+            .feeds
+            .iter()
+            .map(|feed| welcome::Source {
+                name: &feed.name,
+                upstream: &feed.settings.upstream,
+            })
+            .collect();
+        let text = welcome::Welcome::new(base_url, &sources).html();
+        respond::page(facts, "text/html; charset=utf-8", text)
+    }
+
+    /// The one event of a request: log and metrics read it.
+    fn complete(
+        &self,
+        uri: &Uri,
+        facts: &Facts<'_>,
+        peer: Peer,
+        response: &Response<Body>,
+        told: Told,
+        took: Duration,
+    ) {
+        let text = |name: &str| {
+            facts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let (outcome, reason) = told.outcome.unwrap_or_else(|| outcome_of(response));
+        let completed = Completed {
+            at: facts.now,
+            took,
+            client: told.client.unwrap_or(peer.addr.ip()),
+            session: text("x-nuget-session-id"),
+            agent: text(header::USER_AGENT.as_str()),
+            method: facts.method.as_str(),
+            path: uri.path(),
+            status: response.status().as_u16(),
+            bytes: http_body::Body::size_hint(response.body()).exact(),
+            subject: told.subject,
+            outcome,
+            reason,
+        };
+        report(&self.telemetry, &completed);
+    }
+}

@@ -1,0 +1,318 @@
+//! Push, delete, relist and symbols: streamed through, nothing kept; then the epoch rises.
+//!
+//! What was pushed is not what will be downloaded: the upstream validates and signs it first (protocol fact 4.2.9). So
+//! nothing of it is stored, and what is stored of its id must be asked again whatever the upstream answered, since an
+//! answer may be lost after the upstream acted (protocol fact 3.5.8).
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Method, Response, StatusCode};
+use http_body::{Frame, SizeHint};
+
+use super::body::{Body, Source};
+use super::failure::Failure;
+use super::feed::Feed;
+use super::outcome::{Outcome, Reason};
+use super::respond::{self, Facts, Note, Refusal};
+use super::route::{Published, Resource};
+use super::{Incoming, Proxy};
+use crate::nuget::push::PushPeek;
+use crate::store::{Raise, Store};
+use crate::upstream::{PublishFault, PublishRequest, Sent};
+
+/// The client's headers that a publish carries: what upstreams act on (protocol facts 4.1.6, 6.2.1), and no credential of
+/// the client's but its key.
+const FORWARDED: [HeaderName; 8] = [
+    header::ACCEPT_LANGUAGE,
+    header::CONTENT_TYPE,
+    header::USER_AGENT,
+    HeaderName::from_static("x-nuget-apikey"),
+    HeaderName::from_static("x-nuget-client-version"),
+    HeaderName::from_static("x-nuget-protocol-version"),
+    HeaderName::from_static("x-nuget-session-id"),
+    header::ACCEPT,
+];
+
+/// The upstream's headers that the client gets: the warnings are for the one who publishes (protocol fact 4.2.7).
+const RETURNED: [HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::RETRY_AFTER,
+    header::WWW_AUTHENTICATE,
+    HeaderName::from_static("x-nuget-warning"),
+];
+
+impl Proxy {
+    /// Passes a publish through.
+    pub(super) async fn publish<B>(
+        &self,
+        feed: &Arc<Feed>,
+        resource: &Resource,
+        request: Incoming<'_, B>,
+        facts: &Facts<'_>,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: fmt::Display + Send,
+    {
+        let named = match resource {
+            Resource::Publish(named) | Resource::SymbolPublish(named) => named.as_ref(),
+            _ => None,
+        };
+        match (named, facts.method) {
+            (None, &Method::PUT) | (Some(_), &Method::DELETE | &Method::POST) => {}
+            (None, _) => return respond::refusal(facts, &Refusal::MethodNotAllowed("PUT")),
+            (Some(_), _) => {
+                return respond::refusal(facts, &Refusal::MethodNotAllowed("DELETE, POST"));
+            }
+        }
+        let place = match self.model(feed, request.via).await {
+            Ok(model) => model.locate(resource, ""),
+            Err(failure) => Err(failure),
+        };
+        let url = match place.map(|urls| urls.into_iter().next()) {
+            Ok(Some(url)) => address(&url, named, request.uri),
+            Ok(None) => return self.publish_failed(facts, &Failure::NotOffered(resource.kind())),
+            Err(failure) => return self.publish_failed(facts, &failure),
+        };
+        let content_type = facts
+            .headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|value| value.to_str().ok());
+        let peek = Arc::new(Mutex::new(PushPeek::new(content_type)));
+        let mut aftermath = Aftermath {
+            store: self.store.clone(),
+            feed: Arc::clone(feed),
+            named: named.cloned(),
+            is_delete: *facts.method == Method::DELETE,
+            peek: Arc::clone(&peek),
+            was_sent: true,
+        };
+        let length = facts.headers.get(header::CONTENT_LENGTH);
+        let length = length
+            .and_then(|value| value.to_str().ok())
+            .and_then(|text| text.parse().ok());
+        let reply = self
+            .upstream
+            .publish(PublishRequest {
+                access: feed.access.clone(),
+                body: Peeked {
+                    body: Box::pin(request.body),
+                    peek,
+                },
+                headers: selected(facts.headers, &FORWARDED),
+                length,
+                method: facts.method.clone(),
+                url,
+                via: request.via.to_vec(),
+            })
+            .await;
+        match reply {
+            Ok(reply) => {
+                let headers = selected(&reply.headers, &RETURNED);
+                let length = http_body::Body::size_hint(&reply.body).exact();
+                let is_bare = reply.status == StatusCode::NO_CONTENT;
+                let body = if is_bare {
+                    Body::empty()
+                } else {
+                    Body::from_source(Source::Relay(Box::new(reply.body)), length)
+                };
+                respond::relayed(facts, reply.status, reply.reason.as_deref(), headers, body)
+            }
+            Err(error) => {
+                aftermath.was_sent = error.sent == Sent::Some;
+                tracing::warn!(feed = &*feed.name, fault = error.fault.word(), %error, "a publish has no answer to hand on");
+                self.publish_fault(feed, facts, &error.fault)
+            }
+        }
+    }
+
+    fn publish_fault(
+        &self,
+        feed: &Feed,
+        facts: &Facts<'_>,
+        fault: &PublishFault,
+    ) -> Response<Body> {
+        match fault {
+            PublishFault::ClientGone(_) => {
+                respond::refusal(facts, &Refusal::BadRequest("the upload broke off".into()))
+            }
+            PublishFault::ClientStalled => respond::refusal(facts, &Refusal::Stalled),
+            PublishFault::TooLarge { .. } => {
+                respond::refusal(facts, &Refusal::TooLarge(fault.to_string()))
+            }
+            PublishFault::Redirected { .. } => {
+                let origin = feed.access.upstream().host().to_owned();
+                self.publish_failed(
+                    facts,
+                    &Failure::BadBody {
+                        origin,
+                        what: fault.to_string(),
+                    },
+                )
+            }
+            PublishFault::Upstream(error) => {
+                let failure = self.upstream_failure(feed, error);
+                self.publish_failed(facts, &failure)
+            }
+        }
+    }
+
+    fn publish_failed(&self, facts: &Facts<'_>, failure: &Failure) -> Response<Body> {
+        let reason: Reason = failure.reason();
+        respond::failure(
+            facts,
+            failure,
+            "publish",
+            &Note::of(Outcome::Failed, Some(reason)),
+        )
+    }
+}
+
+/// Where a publish goes: the endpoint as the upstream names it, with what the client typed behind it and its query
+/// (protocol facts 4.3.1, 4.3.3).
+fn address(endpoint: &str, named: Option<&Published>, uri: &http::Uri) -> String {
+    let bare = endpoint.trim_end_matches('/');
+    let mut url = match named {
+        Some(named) => format!("{bare}/{}", named.as_typed),
+        None if uri.path().ends_with('/') => format!("{bare}/"),
+        None => endpoint.to_owned(),
+    };
+    if let Some(query) = uri.query() {
+        url.push('?');
+        url.push_str(query);
+    }
+    url
+}
+
+fn selected(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let mut selected = HeaderMap::new();
+    for name in names {
+        for value in headers.get_all(name) {
+            selected.append(name.clone(), value.clone());
+        }
+    }
+    selected
+}
+
+/// Raises the epoch at the end of a publish, however that comes: an upload that breaks off included.
+struct Aftermath {
+    store: Store,
+    feed: Arc<Feed>,
+    named: Option<Published>,
+    is_delete: bool,
+    peek: Arc<Mutex<PushPeek>>,
+    was_sent: bool,
+}
+
+impl Drop for Aftermath {
+    fn drop(&mut self) {
+        if !self.was_sent {
+            return;
+        }
+        let peeked = || {
+            let peek = self.peek.lock().unwrap_or_else(PoisonError::into_inner);
+            peek.identify().map(|(id, _)| id)
+        };
+        let id = self
+            .named
+            .as_ref()
+            .map(|named| named.id.clone())
+            .or_else(peeked);
+        let name = &*self.feed.name;
+        self.store
+            .raise(name, id.as_ref().map(|id| id.as_str()), Raise::Publish);
+        if let Some(named) = self.named.as_ref().filter(|_| self.is_delete) {
+            self.store
+                .raise_version(name, named.id.as_str(), named.version.as_str());
+        }
+    }
+}
+
+/// A client's body, seen while it passes.
+struct Peeked<B> {
+    body: Pin<Box<B>>,
+    peek: Arc<Mutex<PushPeek>>,
+}
+
+impl<B: http_body::Body<Data = Bytes>> http_body::Body for Peeked<B> {
+    type Data = Bytes;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
+        let frame = ready!(self.body.as_mut().poll_frame(context));
+        if let Some(Ok(frame)) = &frame
+            && let Some(bytes) = frame.data_ref()
+        {
+            let mut peek = self.peek.lock().unwrap_or_else(PoisonError::into_inner);
+            if !peek.is_full() {
+                peek.feed(bytes);
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(endpoint: &str, named: Option<&str>, ours: &'static str, expected: &str) {
+        let named = named.map(|typed| {
+            let (id, version) = typed.split_once('/').expect("id and version");
+            Published {
+                id: crate::nuget::id::PackageId::parse(id).expect("an id"),
+                version: crate::nuget::version::Version::parse(version).expect("a version"),
+                as_typed: typed.to_owned(),
+            }
+        });
+        assert_eq!(
+            address(endpoint, named.as_ref(), &http::Uri::from_static(ours)),
+            expected
+        );
+    }
+
+    #[test]
+    fn a_publish_goes_where_the_client_would_have_sent_it() {
+        check(
+            "https://up/api/v2/package",
+            None,
+            "/v3/package",
+            "https://up/api/v2/package",
+        );
+        check(
+            "https://up/api/v2/package",
+            None,
+            "/v3/package/",
+            "https://up/api/v2/package/",
+        );
+        check(
+            "https://up/api/v2/package/",
+            None,
+            "/v3/package",
+            "https://up/api/v2/package/",
+        );
+        check(
+            "https://up/api/v2/package",
+            Some("Serilog/3.01"),
+            "/v3/package/Serilog/3.01?type=soft",
+            "https://up/api/v2/package/Serilog/3.01?type=soft",
+        );
+    }
+}

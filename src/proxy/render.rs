@@ -1,0 +1,282 @@
+//! View → answer: the text for a base URL, its coding and its headers, made once and kept in memory.
+//!
+//! Small texts are made at once; large ones off the async threads, once for all who want the same, and only a few of the
+//! very large at a time, since each holds its text whole.
+
+use std::io::Write as _;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap};
+use http::{HeaderValue, StatusCode};
+use ring::digest;
+
+use super::Proxy;
+use super::failure::Failure;
+use super::fetch::Document;
+use super::respond::{self, DOCUMENT_CACHING};
+use super::route::Class;
+use super::view::{How, Shown};
+use crate::cache::epoch::Epoch;
+use crate::flight::Joined;
+use crate::store::Answer;
+
+/// Texts above this are made off the async threads: below it the making costs less than the way there.
+const INLINE_BYTES: usize = 64 * 1024;
+/// Texts above this are made two at a time.
+pub(super) const LARGE_BYTES: usize = 8 << 20;
+/// How many large texts are made at a time.
+pub(super) const MAX_LARGE_RENDERS: usize = 2;
+/// Texts below this go out as they are: gzip would not make them smaller by more than its own frame.
+const MIN_GZIP_BYTES: usize = 256;
+/// zlib's own default: a good ratio at a cost that is paid once for each answer.
+const GZIP_LEVEL: u32 = 6;
+/// Part of every entity tag of ours: raised whenever a rewrite changes what it makes of the same documents.
+const REWRITE_VERSION: u8 = 1;
+
+/// The content coding of an answer.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) enum Coding {
+    Gzip,
+    Identity,
+}
+
+impl Coding {
+    /// What the client can take (RFC 9110 section 12.5.3). Nothing but gzip is offered: the real client takes gzip and
+    /// deflate only (protocol fact 3.1.5).
+    pub(super) fn of(headers: &HeaderMap) -> Self {
+        let mut any = None;
+        for value in headers.get_all(header::ACCEPT_ENCODING) {
+            for item in value.to_str().unwrap_or_default().split(',') {
+                let (name, parameters) = item.split_once(';').unwrap_or((item, ""));
+                let quality = parameters
+                    .trim()
+                    .strip_prefix("q=")
+                    .map_or(1.0, |text| text.trim().parse::<f32>().unwrap_or(0.0));
+                match name.trim() {
+                    name if name.eq_ignore_ascii_case("gzip") => {
+                        return if quality > 0.0 {
+                            Self::Gzip
+                        } else {
+                            Self::Identity
+                        };
+                    }
+                    "*" => any = Some(quality > 0.0),
+                    _ => {}
+                }
+            }
+        }
+        if any == Some(true) {
+            Self::Gzip
+        } else {
+            Self::Identity
+        }
+    }
+
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Gzip => "gzip",
+            Self::Identity => "identity",
+        }
+    }
+}
+
+/// The name of an answer in memory.
+pub(super) fn answer_key(feed: &str, path: &str, base: &str, coding: Coding) -> String {
+    let mut key = String::with_capacity(feed.len() + path.len() + base.len() + 12);
+    for part in [feed, path, base, coding.word()] {
+        key.push_str(part);
+        key.push('\u{1f}');
+    }
+    key
+}
+
+/// What an answer is made for.
+#[derive(Clone, Debug)]
+pub(super) struct Order {
+    pub(super) class: Class,
+    pub(super) base: String,
+    pub(super) coding: Coding,
+    /// Its name in memory; `None` if it is not to be kept there.
+    pub(super) key: Option<String>,
+}
+
+impl Proxy {
+    /// The answer that a view amounts to.
+    pub(super) async fn render(
+        &self,
+        shown: &Shown,
+        order: &Order,
+    ) -> Result<Arc<Answer>, Failure> {
+        let size: usize = shown.sources.iter().map(|source| source.text.len()).sum();
+        let answer = if size <= INLINE_BYTES {
+            Arc::new(make(shown, order).map_err(Failure::Internal)?)
+        } else {
+            self.render_apart(shown, order, size).await?
+        };
+        if let Some(key) = &order.key {
+            self.store.answers().put(key, Arc::clone(&answer));
+        }
+        Ok(answer)
+    }
+
+    /// The same off the async threads, once for all who want it now.
+    async fn render_apart(
+        &self,
+        shown: &Shown,
+        order: &Order,
+        size: usize,
+    ) -> Result<Arc<Answer>, Failure> {
+        let sources: Vec<u64> = shown
+            .sources
+            .iter()
+            .map(|source| source.entry.sequence)
+            .collect();
+        let first = shown
+            .sources
+            .first()
+            .map(|source| source.entry.key.text().to_owned());
+        let key = format!(
+            "{first:?}{sources:?}{}{:?}{}",
+            order.base,
+            order.coding,
+            shown.how.word()
+        );
+        let mut ticket = match self.renders.join(key, None) {
+            Joined::Follower(ticket) => ticket,
+            Joined::Leader(ticket, lead) => {
+                let (proxy, shown, order) = (self.clone(), shown.clone(), order.clone());
+                self.tasks.spawn("render", async move {
+                    let permit = match size > LARGE_BYTES {
+                        true => proxy.large_renders.acquire().await.ok(),
+                        false => None,
+                    };
+                    let made = proxy
+                        .tasks
+                        .blocking("render", move || make(&shown, &order))
+                        .await;
+                    drop(permit);
+                    let made = match made {
+                        Ok(made) => made.map(Arc::new).map_err(Failure::Internal),
+                        Err(_) => Err(Failure::Internal("rendering panicked")),
+                    };
+                    lead.finish(Some(made));
+                });
+                ticket
+            }
+        };
+        let made = ticket
+            .wait_for(Option::is_some)
+            .await
+            .map_err(|_| super::live::lost())?;
+        made.clone().unwrap_or_else(|| Err(super::live::lost()))
+    }
+}
+
+/// Makes an answer. Pure.
+fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
+    let text = shown.how.render(&shown.sources, &order.base)?;
+    let coded = (order.coding == Coding::Gzip && text.len() >= MIN_GZIP_BYTES)
+        .then(|| gzip(&text))
+        .flatten();
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, DOCUMENT_CACHING);
+    headers.insert(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if coded.is_some() {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    let coding = if coded.is_some() {
+        Coding::Gzip
+    } else {
+        Coding::Identity
+    };
+    headers.insert(header::ETAG, etag(&shown.sources, &order.base, coding));
+    if matches!(order.class, Class::Autocomplete | Class::Search) {
+        respond::allow_any_origin(&mut headers);
+    }
+    let sources = || shown.sources.iter().map(|source| &source.entry);
+    Ok(Answer {
+        status: StatusCode::OK,
+        headers,
+        body: coded.unwrap_or(text),
+        deadline: shown.deadline.time(),
+        epoch: sources().map(|entry| entry.epoch).min().unwrap_or(Epoch(0)),
+        validated_at: sources()
+            .map(|entry| entry.validated_at)
+            .min()
+            .unwrap_or(std::time::UNIX_EPOCH),
+        origin: sources()
+            .next()
+            .map(|entry| entry.origin.clone())
+            .unwrap_or_default(),
+    })
+}
+
+fn gzip(text: &[u8]) -> Option<Bytes> {
+    let out = Vec::with_capacity(text.len() / 4);
+    let mut encoder = flate2::write::GzEncoder::new(out, flate2::Compression::new(GZIP_LEVEL));
+    encoder.write_all(text).ok()?;
+    Some(encoder.finish().ok()?.into())
+}
+
+/// Our tag of an answer: a hash of what it is made of and for, the same on every instance.
+fn etag(sources: &[Document], base: &str, coding: Coding) -> HeaderValue {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&[REWRITE_VERSION]);
+    for source in sources {
+        context.update(&source.entry.sha512);
+    }
+    context.update(base.as_bytes());
+    context.update(coding.word().as_bytes());
+    let tag: String = context.finish().as_ref()[..16]
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
+    HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+impl How {
+    /// A word that tells views of the same documents apart.
+    fn word(&self) -> String {
+        match self {
+            Self::AsIs => "as-is".into(),
+            Self::CatalogLeaf(_) => "catalog-leaf".into(),
+            Self::InlinedPage { page, .. } => format!("page-{page}"),
+            Self::Registration { .. } => "registration".into(),
+            Self::Search(_) => "search".into(),
+            Self::ServiceIndex => "service-index".into(),
+            Self::VersionList => "version-list".into(),
+            Self::VulnerabilityIndex => "vulnerability-index".into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn check(accept: &[&str], expected: Coding) {
+        let mut headers = HeaderMap::new();
+        for value in accept {
+            headers.append(header::ACCEPT_ENCODING, value.parse().expect("a value"));
+        }
+        assert_eq!(Coding::of(&headers), expected, "{accept:?}");
+    }
+
+    #[test]
+    fn gzip_goes_to_who_can_take_it() {
+        check(&[], Coding::Identity);
+        check(&["gzip, deflate"], Coding::Gzip);
+        check(&["deflate", "GZIP;q=0.5"], Coding::Gzip);
+        check(&["gzip;q=0"], Coding::Identity);
+        check(&["gzip; q=0.0, *"], Coding::Identity);
+        check(&["*"], Coding::Gzip);
+        check(&["*;q=0"], Coding::Identity);
+        check(&["br"], Coding::Identity);
+    }
+}

@@ -1,0 +1,558 @@
+//! Answer or failure → response: HEAD, ranges, 304, headers. The only place that picks status codes and reason phrases.
+//!
+//! Over HTTP/1.1 the reason phrase is the one thing of a failure that a user of `dotnet restore` sees (protocol fact
+//! 9.11), so every failure says there what happened, and at length in the body.
+
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
+use hyper::ext::ReasonPhrase;
+
+use super::body::{Body, Source};
+use super::failure::Failure;
+use super::live::Live;
+use super::outcome::{Outcome, Reason, cache_status};
+use crate::cache::entry::Entry;
+use crate::cache::range::{self, Satisfied};
+use crate::cache::validator::{self, Condition};
+use crate::store::{self, Answer};
+
+const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
+const VIA: HeaderName = HeaderName::from_static("via");
+
+/// Content is asked again at most daily by a client that obeys; versions hardly ever change (protocol fact 2.1.14).
+const CONTENT_CACHING: HeaderValue = HeaderValue::from_static("max-age=86400");
+/// Documents change at any time.
+pub(super) const DOCUMENT_CACHING: HeaderValue = HeaderValue::from_static("no-cache");
+
+/// Bodies up to this size cost less as bytes than as an address token (a measured crossover).
+const MIN_TOKEN_BYTES: u64 = 64 * 1024;
+/// Longest reason phrase, as nuget.org limits its own (protocol fact 4.2.6).
+const MAX_REASON_BYTES: usize = 512;
+/// The only headers of a stored response that clients get: no cookies, no transport policy of another host, no
+/// warnings meant for one publisher (protocol facts 3.1.8, 4.2.7).
+const SENT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LAST_MODIFIED];
+
+/// How bodies reach the client's connection.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Transport {
+    /// Bytes are copied: TLS, HTTP/2, HTTP/1.0, pipes.
+    Copy,
+    /// Address tokens become `sendfile` calls: plain HTTP/1.1 over TCP.
+    Sendfile,
+}
+
+/// What of a request shapes its response.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Facts<'a> {
+    pub(super) method: &'a Method,
+    pub(super) version: Version,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) transport: Transport,
+    pub(super) now: SystemTime,
+}
+
+/// How an answer came about, for `Cache-Status` and `Age`.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Note {
+    pub(super) outcome: Outcome,
+    pub(super) reason: Option<Reason>,
+    /// Freshness left in seconds, where it is limited.
+    pub(super) ttl: Option<i64>,
+    /// When the upstream last confirmed what is served.
+    pub(super) validated_at: Option<SystemTime>,
+}
+
+impl Note {
+    pub(super) fn of(outcome: Outcome, reason: Option<Reason>) -> Self {
+        Self {
+            outcome,
+            reason,
+            ttl: None,
+            validated_at: None,
+        }
+    }
+}
+
+/// Why a request is turned away: the client's side.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(super) enum Refusal {
+    /// It makes no sense: what was expected.
+    BadRequest(String),
+    /// It came round to us again.
+    Loop,
+    /// The resource does not know this method.
+    MethodNotAllowed(&'static str),
+    /// It is for another host.
+    Misdirected(String),
+    /// Nothing lies at its path.
+    NoSuchPath(String),
+    /// Its body stopped coming.
+    Stalled,
+    /// Its body is larger than allowed.
+    TooLarge(String),
+}
+
+/// A rendered document.
+pub(super) fn document(facts: &Facts<'_>, answer: &Answer, note: &Note) -> Response<Body> {
+    let mut headers = HeaderMap::with_capacity(answer.headers.len() + 4);
+    headers.clone_from(&answer.headers);
+    let etag = headers.get(header::ETAG);
+    let status = match validator::evaluate(facts.headers, etag) {
+        Condition::Met => answer.status,
+        Condition::NotModified => StatusCode::NOT_MODIFIED,
+    };
+    finish(
+        facts,
+        status,
+        headers,
+        note,
+        Some(answer.body.len() as u64),
+        || Body::full(answer.body.clone()),
+    )
+}
+
+/// A stored file of the flat container.
+pub(super) fn content(
+    facts: &Facts<'_>,
+    entry: &Entry,
+    body: &store::Body,
+    note: &Note,
+) -> Response<Body> {
+    let etag = content_etag(entry);
+    let mut headers = content_headers(&entry.headers);
+    headers.insert(header::ETAG, etag.clone());
+    if validator::evaluate(facts.headers, Some(&etag)) == Condition::NotModified {
+        return finish(
+            facts,
+            StatusCode::NOT_MODIFIED,
+            headers,
+            note,
+            Some(0),
+            Body::empty,
+        );
+    }
+    let length = body.len();
+    let asked = match facts
+        .headers
+        .get(header::RANGE)
+        .and_then(|value| value.to_str().ok())
+    {
+        Some(value) if validator::range_applies(facts.headers, Some(&etag)) => {
+            range::read(value).satisfy(length)
+        }
+        _ => Satisfied::Whole,
+    };
+    let (status, start, end) = match asked {
+        Satisfied::Whole => (StatusCode::OK, 0, length),
+        Satisfied::Part { start, end } => {
+            headers.insert(header::CONTENT_RANGE, content_range(start, end, length));
+            (StatusCode::PARTIAL_CONTENT, start, end)
+        }
+        Satisfied::Unsatisfiable => return unsatisfiable(facts, headers, note, length),
+    };
+    finish(facts, status, headers, note, Some(end - start), || {
+        stored_body(facts, body, start, end)
+    })
+}
+
+/// Whole or part of a stored file, by the cheapest way that the transport allows.
+fn stored_body(facts: &Facts<'_>, body: &store::Body, start: u64, end: u64) -> Body {
+    let plain = facts.version == Version::HTTP_11 && facts.transport == Transport::Sendfile;
+    if plain
+        && end - start > MIN_TOKEN_BYTES
+        && let Some(token) = body.token(start..end)
+    {
+        return Body::full(token);
+    }
+    let source = Source::File {
+        body: body.clone(),
+        at: start,
+        end,
+    };
+    Body::from_source(source, Some(end - start))
+}
+
+/// A file that is still being fetched, or a stream past the store. `live` delivers the part that `Live` was told.
+pub(super) fn live(
+    facts: &Facts<'_>,
+    upstream_headers: &HeaderMap,
+    live: Live,
+    note: &Note,
+) -> Response<Body> {
+    let mut headers = content_headers(upstream_headers);
+    let length = live.length();
+    let status = match live.part() {
+        Some((start, end, total)) => {
+            headers.insert(header::CONTENT_RANGE, content_range(start, end, total));
+            StatusCode::PARTIAL_CONTENT
+        }
+        None => StatusCode::OK,
+    };
+    finish(facts, status, headers, note, length, || {
+        Body::from_source(Source::Live(Box::new(live)), length)
+    })
+}
+
+/// The answer to a HEAD for content that is not stored: the upstream's own headers.
+pub(super) fn head_of_content(
+    facts: &Facts<'_>,
+    upstream_headers: &HeaderMap,
+    length: Option<u64>,
+    note: &Note,
+) -> Response<Body> {
+    let headers = content_headers(upstream_headers);
+    finish(facts, StatusCode::OK, headers, note, length, Body::empty)
+}
+
+/// A range that lies behind the end of a body of known length.
+pub(super) fn unsatisfiable(
+    facts: &Facts<'_>,
+    mut headers: HeaderMap,
+    note: &Note,
+    length: u64,
+) -> Response<Body> {
+    if let Ok(value) = HeaderValue::try_from(format!("bytes */{length}")) {
+        headers.insert(header::CONTENT_RANGE, value);
+    }
+    finish(
+        facts,
+        StatusCode::RANGE_NOT_SATISFIABLE,
+        headers,
+        note,
+        Some(0),
+        Body::empty,
+    )
+}
+
+/// The upstream has no such thing.
+pub(super) fn absent(facts: &Facts<'_>, what: &str, note: &Note) -> Response<Body> {
+    let text = format!("Sluice: the upstream has no {what}.\n");
+    plain(facts, StatusCode::NOT_FOUND, None, text, note)
+}
+
+/// Nothing could be served.
+pub(super) fn failure(
+    facts: &Facts<'_>,
+    failure: &Failure,
+    what: &str,
+    note: &Note,
+) -> Response<Body> {
+    let (short, long) = words_for(failure, what, facts.now);
+    let text = format!("Sluice: {short}.\n{long}\n");
+    let status = status_for(failure);
+    let mut response = plain(facts, status, Some(&short), text, note);
+    if failure.reason() == Reason::RateLimited {
+        // The client obeys up to an hour of it (protocol fact 3.5.3), so it never gets the upstream's own.
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+/// The request itself is turned away.
+pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
+    let (status, text) = match refusal {
+        Refusal::BadRequest(problem) => (StatusCode::BAD_REQUEST, problem.clone()),
+        Refusal::Loop => (
+            StatusCode::LOOP_DETECTED,
+            "the request has passed this instance before: its upstream leads back to it".into(),
+        ),
+        Refusal::MethodNotAllowed(allowed) => (
+            StatusCode::METHOD_NOT_ALLOWED,
+            format!("method {}: expected one of {allowed}", facts.method),
+        ),
+        Refusal::Misdirected(problem) => (StatusCode::MISDIRECTED_REQUEST, problem.clone()),
+        Refusal::NoSuchPath(problem) => (StatusCode::NOT_FOUND, problem.clone()),
+        Refusal::Stalled => (
+            StatusCode::REQUEST_TIMEOUT,
+            "the upload stopped coming".into(),
+        ),
+        Refusal::TooLarge(problem) => (StatusCode::PAYLOAD_TOO_LARGE, problem.clone()),
+    };
+    let note = Note::of(Outcome::Refused, Some(Reason::BadRequest));
+    let mut response = plain(
+        facts,
+        status,
+        Some(&text),
+        format!("Sluice: {text}.\n"),
+        &note,
+    );
+    if let Refusal::MethodNotAllowed(allowed) = refusal {
+        response
+            .headers_mut()
+            .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    }
+    response
+}
+
+/// A page of our own.
+pub(super) fn page(facts: &Facts<'_>, content_type: &'static str, text: String) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let bytes = Bytes::from(text);
+    let note = Note::of(Outcome::Local, None);
+    let length = Some(bytes.len() as u64);
+    finish(facts, StatusCode::OK, headers, &note, length, || {
+        Body::full(bytes)
+    })
+}
+
+/// The answer to a browser's preflight for search (protocol fact 2.3.12).
+pub(super) fn preflight(facts: &Facts<'_>) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    allow_any_origin(&mut headers);
+    let fixed = HeaderValue::from_static;
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        fixed("GET, HEAD, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        fixed("If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since"),
+    );
+    let note = Note::of(Outcome::Local, None);
+    finish(
+        facts,
+        StatusCode::NO_CONTENT,
+        headers,
+        &note,
+        None,
+        Body::empty,
+    )
+}
+
+/// Lets a page of any origin read the answer (protocol fact 2.3.12).
+pub(super) fn allow_any_origin(headers: &mut HeaderMap) {
+    let fixed = HeaderValue::from_static;
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, fixed("*"));
+    headers.insert(
+        header::ACCESS_CONTROL_EXPOSE_HEADERS,
+        fixed("ETag, Last-Modified, Cache-Status, Age"),
+    );
+}
+
+/// An upstream's answer to a publish: status, reason phrase, headers and body unchanged (protocol facts 4.2.5 to
+/// 4.2.7).
+pub(super) fn relayed(
+    facts: &Facts<'_>,
+    status: StatusCode,
+    reason: Option<&[u8]>,
+    headers: HeaderMap,
+    body: Body,
+) -> Response<Body> {
+    let note = Note::of(Outcome::Relayed, None);
+    let length = http_body::Body::size_hint(&body).exact();
+    let mut response = finish(facts, status, headers, &note, length, || body);
+    if let Some(phrase) = reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
+        response.extensions_mut().insert(phrase);
+    }
+    response
+}
+
+/// The status that each failure amounts to. 401 and 403 of the upstream never become a challenge to the client
+/// (protocol fact 5.2.5), and no outage becomes a 404.
+fn status_for(failure: &Failure) -> StatusCode {
+    match failure {
+        Failure::BadBody { .. } | Failure::NotAuthorized { .. } | Failure::TooLarge { .. } => {
+            StatusCode::BAD_GATEWAY
+        }
+        Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::NotOffered(_) => StatusCode::NOT_FOUND,
+        Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Unreachable {
+            reason: Reason::BreakerOpen,
+            ..
+        } => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Unreachable {
+            reason: Reason::HeldOut | Reason::TimedOut,
+            ..
+        } => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Unreachable {
+            reason: Reason::RateLimited,
+            ..
+        } => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Unreachable { .. } => StatusCode::BAD_GATEWAY,
+        Failure::UpstreamStatus { status, .. } => match status.as_u16() {
+            429 | 503 => StatusCode::SERVICE_UNAVAILABLE,
+            504 => StatusCode::GATEWAY_TIMEOUT,
+            _ => StatusCode::BAD_GATEWAY,
+        },
+    }
+}
+
+/// What a failure says in the reason phrase, and at length in the body.
+fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (String, String) {
+    match failure {
+        Failure::BadBody {
+            origin,
+            what: problem,
+        } => (
+            format!("{origin} sent a bad {what}: {problem}"),
+            "It was not stored; the next request asks again.".into(),
+        ),
+        Failure::Internal(what) => (
+            format!("internal error: {what}"),
+            "This is a bug in Sluice.".into(),
+        ),
+        Failure::NotAuthorized { origin, status } => (
+            format!(
+                "{origin} answered {} to Sluice, no copy of {what}",
+                status.as_u16()
+            ),
+            "Check the credential of this feed in Sluice's configuration.".into(),
+        ),
+        Failure::NotOffered(resource) => (
+            format!("the upstream offers no {resource}"),
+            "Its service index does not list the resource.".into(),
+        ),
+        Failure::OnlyIfCached => (
+            format!("no copy of {what}, and the request allows the store alone"),
+            "Cache-Control: only-if-cached was sent.".into(),
+        ),
+        Failure::TooLarge { origin, max_bytes } => (
+            format!("{origin} sent a {what} of more than {max_bytes} bytes"),
+            "The limit is max_document_bytes.".into(),
+        ),
+        Failure::Unreachable {
+            origin,
+            since,
+            detail,
+            ..
+        } => (
+            format!(
+                "{origin} unreachable since {}, no copy of {what}",
+                clock_time(*since, now)
+            ),
+            detail.clone(),
+        ),
+        Failure::UpstreamStatus { origin, status } => (
+            format!("{origin} answered {}, no copy of {what}", status.as_u16()),
+            "The upstream's own error; it was asked again as long as a request may be held.".into(),
+        ),
+    }
+}
+
+/// Hours and minutes (UTC) of `time`, with its day if that is not today.
+fn clock_time(time: SystemTime, now: SystemTime) -> String {
+    // "Sun, 06 Nov 1994 08:49:37 GMT"
+    let text = httpdate::fmt_http_date(time);
+    let day = |text: &str| text.get(5..11).map(str::to_owned);
+    let minutes = text.get(17..22).unwrap_or_default();
+    match day(&text) {
+        Some(day_of) if day(&httpdate::fmt_http_date(now)).as_ref() != Some(&day_of) => {
+            format!("{day_of} {minutes}")
+        }
+        _ => minutes.to_owned(),
+    }
+}
+
+fn plain(
+    facts: &Facts<'_>,
+    status: StatusCode,
+    reason: Option<&str>,
+    text: String,
+    note: &Note,
+) -> Response<Body> {
+    let mut headers = HeaderMap::new();
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("text/plain; charset=utf-8"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    let bytes = Bytes::from(text);
+    let length = Some(bytes.len() as u64);
+    let mut response = finish(facts, status, headers, note, length, || Body::full(bytes));
+    if let Some(phrase) = reason.and_then(reason_phrase) {
+        response.extensions_mut().insert(phrase);
+    }
+    response
+}
+
+/// A reason phrase of ours: printable ASCII, at most [`MAX_REASON_BYTES`].
+fn reason_phrase(text: &str) -> Option<ReasonPhrase> {
+    let clean: String = format!("Sluice: {text}")
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .take(MAX_REASON_BYTES)
+        .collect();
+    ReasonPhrase::try_from(clean.into_bytes()).ok()
+}
+
+fn content_headers(stored: &HeaderMap) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(12);
+    for name in SENT_HEADERS {
+        if let Some(value) = stored.get(&name) {
+            headers.insert(name, value.clone());
+        }
+    }
+    if !headers.contains_key(header::CONTENT_TYPE) {
+        let octets = HeaderValue::from_static("application/octet-stream");
+        headers.insert(header::CONTENT_TYPE, octets);
+    }
+    headers.insert(header::CACHE_CONTROL, CONTENT_CACHING);
+    headers.insert(header::ACCEPT_RANGES, HeaderValue::from_static("bytes"));
+    headers
+}
+
+/// Our tag of a stored file: a hash of its bytes, the same on every instance.
+fn content_etag(entry: &Entry) -> HeaderValue {
+    let mut tag = String::with_capacity(34);
+    tag.push('"');
+    for byte in &entry.sha512[..16] {
+        tag.push_str(&format!("{byte:02x}"));
+    }
+    tag.push('"');
+    HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""))
+}
+
+fn content_range(start: u64, end: u64, total: u64) -> HeaderValue {
+    HeaderValue::try_from(format!("bytes {start}-{}/{total}", end.saturating_sub(1)))
+        .unwrap_or(HeaderValue::from_static("bytes */*"))
+}
+
+fn finish(
+    facts: &Facts<'_>,
+    status: StatusCode,
+    mut headers: HeaderMap,
+    note: &Note,
+    length: Option<u64>,
+    body: impl FnOnce() -> Body,
+) -> Response<Body> {
+    headers.insert(
+        CACHE_STATUS,
+        cache_status(note.outcome, note.reason, note.ttl),
+    );
+    headers.insert(VIA, HeaderValue::from_static("1.1 sluice"));
+    if let Some(validated_at) = note.validated_at {
+        let age = facts
+            .now
+            .duration_since(validated_at)
+            .unwrap_or(Duration::ZERO);
+        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
+    }
+    let without_body = status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT;
+    if let Some(length) = length.filter(|_| !without_body) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    let body = if *facts.method == Method::HEAD || without_body {
+        Body::empty()
+    } else {
+        body()
+    };
+    let mut response = Response::new(body);
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response.extensions_mut().insert(*note);
+    response
+}

@@ -1,0 +1,667 @@
+//! Path → [`Route`]: which feed, which resource, which package, and under which cache class it is kept.
+//!
+//! Every spelling of an id or version reaches one route (protocol facts 2.0.1, 2.0.6); every resource is accepted with
+//! and without a final slash (protocol facts 1.2.4, 4.1.1). It refuses to look at anything but method-free text.
+
+use std::fmt;
+
+use percent_encoding::percent_decode_str;
+
+use crate::nuget::id::PackageId;
+use crate::nuget::version::Version;
+
+/// The cache class of a resource: what its freshness, checks and log lines go by.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Class {
+    /// Autocomplete results.
+    Autocomplete,
+    /// A catalog leaf.
+    CatalogLeaf,
+    /// `icon` of a package.
+    Icon,
+    /// `license` of a package.
+    License,
+    /// The `.nuspec`.
+    Manifest,
+    /// The `.nupkg`.
+    Package,
+    /// `readme` of a package.
+    Readme,
+    /// A registration index.
+    RegistrationIndex,
+    /// A registration leaf.
+    RegistrationLeaf,
+    /// A registration page.
+    RegistrationPage,
+    /// Search results.
+    Search,
+    /// The service index.
+    ServiceIndex,
+    /// A flat container version list.
+    VersionList,
+    /// The vulnerability index.
+    VulnerabilityIndex,
+    /// A vulnerability page.
+    VulnerabilityPage,
+}
+
+impl Class {
+    /// Whether it is kept in memory alone: results that change all the time are not worth a file.
+    #[must_use]
+    pub fn is_memory_only(self) -> bool {
+        matches!(self, Self::Autocomplete | Self::Search)
+    }
+
+    /// The word for it in keys, logs and metrics. Part of stored keys: never change one.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Autocomplete => "autocomplete",
+            Self::CatalogLeaf => "catalog-leaf",
+            Self::Icon => "icon",
+            Self::License => "license",
+            Self::Manifest => "manifest",
+            Self::Package => "package",
+            Self::Readme => "readme",
+            Self::RegistrationIndex => "registration-index",
+            Self::RegistrationLeaf => "registration-leaf",
+            Self::RegistrationPage => "registration-page",
+            Self::Search => "search",
+            Self::ServiceIndex => "service-index",
+            Self::VersionList => "version-list",
+            Self::VulnerabilityIndex => "vulnerability-index",
+            Self::VulnerabilityPage => "vulnerability-page",
+        }
+    }
+}
+
+/// What lies in the flat container beside a package's version list.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Content {
+    /// `icon` (protocol fact 2.1.7).
+    Icon,
+    /// `license` (protocol fact 2.1.7).
+    License,
+    /// `{id}.nuspec` (protocol fact 2.1.6).
+    Manifest,
+    /// `{id}.{version}.nupkg` (protocol fact 2.1.5).
+    Package,
+    /// `readme` (protocol fact 2.1.7).
+    Readme,
+}
+
+impl Content {
+    /// Its cache class.
+    #[must_use]
+    pub fn class(self) -> Class {
+        match self {
+            Self::Icon => Class::Icon,
+            Self::License => Class::License,
+            Self::Manifest => Class::Manifest,
+            Self::Package => Class::Package,
+            Self::Readme => Class::Readme,
+        }
+    }
+
+    /// Its file name, percent-encoded.
+    #[must_use]
+    pub fn file_name(self, id: &PackageId, version: &Version) -> String {
+        match self {
+            Self::Icon => "icon".into(),
+            Self::License => "license".into(),
+            Self::Manifest => format!("{}.nuspec", id.to_path()),
+            Self::Package => format!("{}.{}.nupkg", id.to_path(), version.as_str()),
+            Self::Readme => "readme".into(),
+        }
+    }
+}
+
+/// Which of an id's registration documents.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum RegistrationPart {
+    /// `index.json`.
+    Index,
+    /// A leaf: the rest of the path as written.
+    Leaf(String),
+    /// A page: the rest of the path as written, and its bounds where the path names them.
+    Page {
+        /// The rest of the path as written.
+        rest: String,
+        /// Lowest and highest version.
+        bounds: Option<(Version, Version)>,
+    },
+}
+
+/// What a link outside every known base speaks of.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum LinkSubject {
+    /// The page with these bounds.
+    Page(Version, Version),
+    /// The leaf of this version.
+    Version(Version),
+}
+
+impl fmt::Display for LinkSubject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Page(lower, upper) => write!(f, "{}..{}", lower.as_str(), upper.as_str()),
+            Self::Version(version) => f.write_str(version.as_str()),
+        }
+    }
+}
+
+/// The package that a publish request names in its path.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct Published {
+    /// The id, canonical.
+    pub id: PackageId,
+    /// The version, canonical.
+    pub version: Version,
+    /// Both as typed: the upstream gets them unchanged (protocol fact 4.3.1).
+    pub as_typed: String,
+}
+
+/// A resource of a feed.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub enum Resource {
+    /// Autocomplete.
+    Autocomplete,
+    /// A document below the catalog's base: the rest of the path as written.
+    Catalog(String),
+    /// A file of the flat container.
+    Content {
+        /// The id.
+        id: PackageId,
+        /// The version.
+        version: Version,
+        /// Which file.
+        file: Content,
+    },
+    /// A link outside every known base, to be found again in its id's documents.
+    Link {
+        /// Token of the hive.
+        hive: String,
+        /// The id.
+        id: PackageId,
+        /// What it speaks of.
+        subject: LinkSubject,
+        /// The first 16 hex digits of a SHA-256 over kind, subject and upstream URL.
+        digest: String,
+    },
+    /// Push (no package named), delete and relist.
+    Publish(Option<Published>),
+    /// A registration document.
+    Registration {
+        /// Token of the hive.
+        hive: String,
+        /// The id.
+        id: PackageId,
+        /// Which document.
+        part: RegistrationPart,
+    },
+    /// Search.
+    Search,
+    /// The service index.
+    ServiceIndex,
+    /// Symbol push.
+    SymbolPublish(Option<Published>),
+    /// A version list.
+    VersionList(PackageId),
+    /// The vulnerability index.
+    VulnerabilityIndex,
+    /// A vulnerability page, by its token.
+    VulnerabilityPage(String),
+}
+
+/// Where a path leads.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Route {
+    /// A resource of the feed with this name; `None` is the first feed under its short path.
+    Feed(Option<String>, Resource),
+    /// `/-/healthz`, for load balancers.
+    Health,
+    /// `/`, for people.
+    Home,
+}
+
+/// Why a path leads nowhere.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum RouteError {
+    /// A part of it makes no sense: what is wrong.
+    Malformed(String),
+    /// Nothing lies there.
+    Unknown,
+}
+
+impl fmt::Display for RouteError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Malformed(problem) => f.write_str(problem),
+            Self::Unknown => f.write_str("no such path: a feed's index is at /v3/index.json"),
+        }
+    }
+}
+
+/// Longest path that is read: an id of 128 characters, percent-encoded twice over, still fits.
+const MAX_PATH_BYTES: usize = 4096;
+
+/// Reads a request's path.
+///
+/// # Errors
+/// [`RouteError`] if it makes no sense or leads nowhere.
+pub fn parse(path: &str) -> Result<Route, RouteError> {
+    if path.len() > MAX_PATH_BYTES {
+        return Err(malformed(format!(
+            "path: {} bytes, expected at most {MAX_PATH_BYTES}",
+            path.len()
+        )));
+    }
+    let Some(rest) = path.strip_prefix('/') else {
+        return Err(malformed("path: does not begin with a slash".into()));
+    };
+    let raw = rest.strip_suffix('/').unwrap_or(rest);
+    if raw.is_empty() {
+        return Ok(Route::Home);
+    }
+    let mut segments = Vec::with_capacity(8);
+    for segment in raw.split('/') {
+        segments.push(decode(segment)?);
+    }
+    let segments: Vec<Segment<'_>> = segments;
+    match segments.first().map(|segment| &*segment.text) {
+        Some("-") => match &*segments {
+            [_, healthz] if healthz.text == "healthz" => Ok(Route::Health),
+            _ => Err(RouteError::Unknown),
+        },
+        Some("v3") => Ok(Route::Feed(None, resource(&segments[1..])?)),
+        Some(feed) if segments.get(1).is_some_and(|segment| segment.text == "v3") => Ok(
+            Route::Feed(Some(feed.to_owned()), resource(&segments[2..])?),
+        ),
+        _ => Err(RouteError::Unknown),
+    }
+}
+
+/// A segment of a path, as written and decoded.
+#[derive(Debug)]
+struct Segment<'a> {
+    raw: &'a str,
+    text: std::borrow::Cow<'a, str>,
+}
+
+fn decode(raw: &str) -> Result<Segment<'_>, RouteError> {
+    let problem = |what: &str| malformed(format!("path segment {raw:?}: {what}"));
+    let text = percent_decode_str(raw)
+        .decode_utf8()
+        .map_err(|_| problem("not UTF-8 when percent-decoded"))?;
+    if text.is_empty() || text == "." || text == ".." {
+        return Err(problem("empty or made of dots"));
+    }
+    if text.contains(|c: char| c == '/' || c == '\\' || c.is_control()) {
+        return Err(problem("holds a slash, backslash or control character"));
+    }
+    Ok(Segment { raw, text })
+}
+
+fn resource(segments: &[Segment<'_>]) -> Result<Resource, RouteError> {
+    let (first, rest) = segments.split_first().ok_or(RouteError::Unknown)?;
+    match (&*first.text, rest) {
+        ("index.json", []) => Ok(Resource::ServiceIndex),
+        ("flatcontainer", rest) => flat_container(rest),
+        ("registration", [hive, id, rest @ ..]) if !rest.is_empty() => Ok(Resource::Registration {
+            hive: hive.text.clone().into_owned(),
+            id: package_id(id)?,
+            part: registration_part(rest),
+        }),
+        ("search", []) => Ok(Resource::Search),
+        ("autocomplete", []) => Ok(Resource::Autocomplete),
+        ("package", rest) => Ok(Resource::Publish(published(rest)?)),
+        ("symbolpackage", rest) => Ok(Resource::SymbolPublish(published(rest)?)),
+        ("vulnerabilities", [page]) if page.text == "index.json" => {
+            Ok(Resource::VulnerabilityIndex)
+        }
+        ("vulnerabilities", [page]) => {
+            Ok(Resource::VulnerabilityPage(page.text.clone().into_owned()))
+        }
+        ("catalog", rest) if !rest.is_empty() => Ok(Resource::Catalog(join(rest))),
+        ("link", [hive, id, subject, digest]) => Ok(Resource::Link {
+            hive: hive.text.clone().into_owned(),
+            id: package_id(id)?,
+            subject: link_subject(subject)?,
+            digest: digest.text.clone().into_owned(),
+        }),
+        _ => Err(RouteError::Unknown),
+    }
+}
+
+fn flat_container(segments: &[Segment<'_>]) -> Result<Resource, RouteError> {
+    match segments {
+        [id, index] if index.text.eq_ignore_ascii_case("index.json") => {
+            Ok(Resource::VersionList(package_id(id)?))
+        }
+        [id, version, file] => {
+            let (id, version) = (package_id(id)?, package_version(version)?);
+            let file = content(file, &id, &version)?;
+            Ok(Resource::Content { id, version, file })
+        }
+        _ => Err(RouteError::Unknown),
+    }
+}
+
+/// Which file a name in a package's folder is. The id and version in the name may be spelled otherwise than in the
+/// folder, but must be the same.
+fn content(file: &Segment<'_>, id: &PackageId, version: &Version) -> Result<Content, RouteError> {
+    let name = &*file.text;
+    for (plain, content) in [
+        ("icon", Content::Icon),
+        ("license", Content::License),
+        ("readme", Content::Readme),
+    ] {
+        if name.eq_ignore_ascii_case(plain) {
+            return Ok(content);
+        }
+    }
+    let same_id = |text: &str| PackageId::parse(text).is_ok_and(|other| other == *id);
+    if let Some(stem) = strip_suffix(name, ".nuspec") {
+        return if same_id(stem) {
+            Ok(Content::Manifest)
+        } else {
+            Err(mismatch(name, id, version))
+        };
+    }
+    let Some(stem) = strip_suffix(name, ".nupkg") else {
+        return Err(RouteError::Unknown);
+    };
+    // The id may hold dots, so every dot is tried as the border.
+    let matches = stem.match_indices('.').any(|(at, _)| {
+        same_id(&stem[..at]) && Version::parse(&stem[at + 1..]).is_ok_and(|other| other == *version)
+    });
+    if matches {
+        Ok(Content::Package)
+    } else {
+        Err(mismatch(name, id, version))
+    }
+}
+
+fn mismatch(name: &str, id: &PackageId, version: &Version) -> RouteError {
+    malformed(format!(
+        "file name {name:?}: expected that of {} {}",
+        id.as_str(),
+        version.as_str()
+    ))
+}
+
+fn strip_suffix<'a>(name: &'a str, suffix: &str) -> Option<&'a str> {
+    let at = name.len().checked_sub(suffix.len())?;
+    (name.is_char_boundary(at) && name[at..].eq_ignore_ascii_case(suffix)).then(|| &name[..at])
+}
+
+fn registration_part(segments: &[Segment<'_>]) -> RegistrationPart {
+    match segments {
+        [index] if index.text.eq_ignore_ascii_case("index.json") => RegistrationPart::Index,
+        [page, lower, upper] if page.text.eq_ignore_ascii_case("page") => {
+            let upper_text = strip_suffix(&upper.text, ".json").unwrap_or(&upper.text);
+            let bounds = Version::parse(&lower.text)
+                .ok()
+                .zip(Version::parse(upper_text).ok());
+            RegistrationPart::Page {
+                rest: join(segments),
+                bounds,
+            }
+        }
+        [page, ..] if page.text.eq_ignore_ascii_case("page") => RegistrationPart::Page {
+            rest: join(segments),
+            bounds: None,
+        },
+        _ => RegistrationPart::Leaf(join(segments)),
+    }
+}
+
+fn published(segments: &[Segment<'_>]) -> Result<Option<Published>, RouteError> {
+    match segments {
+        [] => Ok(None),
+        [id, version] => Ok(Some(Published {
+            id: package_id(id)?,
+            version: package_version(version)?,
+            as_typed: join(segments),
+        })),
+        _ => Err(RouteError::Unknown),
+    }
+}
+
+fn link_subject(segment: &Segment<'_>) -> Result<LinkSubject, RouteError> {
+    match segment.text.split_once("..") {
+        Some((lower, upper)) => Ok(LinkSubject::Page(version(lower)?, version(upper)?)),
+        None => Ok(LinkSubject::Version(version(&segment.text)?)),
+    }
+}
+
+fn join(segments: &[Segment<'_>]) -> String {
+    segments
+        .iter()
+        .map(|segment| segment.raw)
+        .collect::<Vec<_>>()
+        .join("/")
+}
+
+fn package_id(segment: &Segment<'_>) -> Result<PackageId, RouteError> {
+    PackageId::parse(&segment.text).map_err(|error| malformed(error.to_string()))
+}
+
+fn package_version(segment: &Segment<'_>) -> Result<Version, RouteError> {
+    version(&segment.text)
+}
+
+fn version(text: &str) -> Result<Version, RouteError> {
+    Version::parse(text).map_err(|error| malformed(error.to_string()))
+}
+
+fn malformed(problem: String) -> RouteError {
+    RouteError::Malformed(problem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(text: &str) -> PackageId {
+        PackageId::parse(text).expect("an id")
+    }
+
+    fn v(text: &str) -> Version {
+        Version::parse(text).expect("a version")
+    }
+
+    #[track_caller]
+    fn check(path: &str, expected: Resource) {
+        assert_eq!(
+            parse(path),
+            Ok(Route::Feed(None, expected.clone())),
+            "{path}"
+        );
+        assert_eq!(
+            parse(&format!("/nuget{path}/")),
+            Ok(Route::Feed(Some("nuget".into()), expected)),
+            "{path} of a named feed, with a final slash"
+        );
+    }
+
+    #[track_caller]
+    fn refused(path: &str) {
+        assert!(
+            matches!(parse(path), Err(RouteError::Malformed(_))),
+            "{path}: {:?}",
+            parse(path)
+        );
+    }
+
+    #[track_caller]
+    fn unknown(path: &str) {
+        assert_eq!(parse(path), Err(RouteError::Unknown), "{path}");
+    }
+
+    #[test]
+    fn every_resource_has_its_path() {
+        let content = |file| Resource::Content {
+            id: id("serilog"),
+            version: v("3.1.1"),
+            file,
+        };
+        check("/v3/index.json", Resource::ServiceIndex);
+        check(
+            "/v3/flatcontainer/serilog/index.json",
+            Resource::VersionList(id("serilog")),
+        );
+        check(
+            "/v3/flatcontainer/serilog/3.1.1/serilog.3.1.1.nupkg",
+            content(Content::Package),
+        );
+        check(
+            "/v3/flatcontainer/serilog/3.1.1/serilog.nuspec",
+            content(Content::Manifest),
+        );
+        check(
+            "/v3/flatcontainer/serilog/3.1.1/icon",
+            content(Content::Icon),
+        );
+        check(
+            "/v3/flatcontainer/serilog/3.1.1/readme",
+            content(Content::Readme),
+        );
+        check(
+            "/v3/flatcontainer/serilog/3.1.1/license",
+            content(Content::License),
+        );
+        check("/v3/search", Resource::Search);
+        check("/v3/autocomplete", Resource::Autocomplete);
+        check("/v3/package", Resource::Publish(None));
+        check("/v3/symbolpackage", Resource::SymbolPublish(None));
+        check(
+            "/v3/vulnerabilities/index.json",
+            Resource::VulnerabilityIndex,
+        );
+        check(
+            "/v3/vulnerabilities/base-0a",
+            Resource::VulnerabilityPage("base-0a".into()),
+        );
+        check(
+            "/v3/catalog/data/2024.1/a.1.json",
+            Resource::Catalog("data/2024.1/a.1.json".into()),
+        );
+        assert_eq!(parse("/"), Ok(Route::Home));
+        assert_eq!(parse("/-/healthz"), Ok(Route::Health));
+    }
+
+    #[test]
+    fn registration_documents_keep_their_path_as_written() {
+        let of = |part| Resource::Registration {
+            hive: "gz-1a2b3c".into(),
+            id: id("a.b"),
+            part,
+        };
+        check(
+            "/v3/registration/gz-1a2b3c/A.b/Index.json",
+            of(RegistrationPart::Index),
+        );
+        check(
+            "/v3/registration/gz-1a2b3c/a.b/1.0.0-RC.json",
+            of(RegistrationPart::Leaf("1.0.0-RC.json".into())),
+        );
+        check(
+            "/v3/registration/gz-1a2b3c/a.b/page/1.0.0-rc/2.0.json",
+            of(RegistrationPart::Page {
+                rest: "page/1.0.0-rc/2.0.json".into(),
+                bounds: Some((v("1.0.0-rc"), v("2.0.0"))),
+            }),
+        );
+        check(
+            "/v3/registration/gz-1a2b3c/a.b/page/odd",
+            of(RegistrationPart::Page {
+                rest: "page/odd".into(),
+                bounds: None,
+            }),
+        );
+    }
+
+    #[test]
+    fn links_name_a_version_or_bounds() {
+        let of = |subject| Resource::Link {
+            hive: "h".into(),
+            id: id("a"),
+            subject,
+            digest: "0123456789abcdef".into(),
+        };
+        check(
+            "/v3/link/h/a/1.0/0123456789abcdef",
+            of(LinkSubject::Version(v("1.0.0"))),
+        );
+        check(
+            "/v3/link/h/a/1.0..2.0-b/0123456789abcdef",
+            of(LinkSubject::Page(v("1.0.0"), v("2.0.0-b"))),
+        );
+    }
+
+    #[test]
+    fn every_spelling_of_an_id_and_version_reaches_one_route() {
+        let one = parse("/v3/flatcontainer/sluice.odd/1.0.0/sluice.odd.1.0.0.nupkg");
+        for path in [
+            "/v3/flatcontainer/Sluice.Odd/1.0/Sluice.Odd.1.0.nupkg",
+            "/v3/flatcontainer/SLUICE.ODD/01.0.0.0/sluice.odd.1.0.0.NUPKG",
+            "/v3/flatcontainer/sluice%2eodd/1.0.0%2Bmeta/sluice.odd.1.0.nupkg",
+        ] {
+            assert_eq!(parse(path), one, "{path}");
+        }
+        assert_eq!(
+            parse("/v3/flatcontainer/%C3%9Cn%C3%AFcode/index.json"),
+            Ok(Route::Feed(None, Resource::VersionList(id("ünïcode"))))
+        );
+    }
+
+    #[test]
+    fn publish_keeps_what_was_typed() {
+        check(
+            "/v3/package/Serilog/3.01",
+            Resource::Publish(Some(Published {
+                id: id("serilog"),
+                version: v("3.1.0"),
+                as_typed: "Serilog/3.01".into(),
+            })),
+        );
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_its_reason() {
+        refused("v3/index.json");
+        refused("/v3/../index.json");
+        refused("/v3/%2e%2e/index.json");
+        refused("/v3//index.json");
+        refused("/v3/flatcontainer/a%2fb/index.json");
+        refused("/v3/flatcontainer/a%00/index.json");
+        refused("/v3/flatcontainer/%ff/index.json");
+        refused("/v3/flatcontainer/%c0%ae/index.json");
+        refused("/v3/flatcontainer/serilog/latest/serilog.latest.nupkg");
+        refused("/v3/flatcontainer/serilog/1.0/dapper.1.0.nupkg");
+        refused("/v3/flatcontainer/serilog/1.0/serilog.1.1.nupkg");
+        refused("/v3/flatcontainer/serilog/1.0/dapper.nuspec");
+        refused(&format!("/{}", "a".repeat(5000)));
+    }
+
+    #[test]
+    fn what_lies_nowhere_is_unknown() {
+        for path in [
+            "/v3",
+            "/nuget",
+            "/nuget/v2",
+            "/v3/flatcontainer",
+            "/v3/flatcontainer/a",
+            "/v3/flatcontainer/a/1.0/other.txt",
+            "/v3/registration/h/a",
+            "/v3/link/h/a/1.0",
+            "/v3/package/a",
+            "/-/metrics",
+            "/favicon.ico",
+            "/v3/vulnerabilities",
+        ] {
+            unknown(path);
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! The settings that `proxy` obeys.
+
+use std::time::Duration;
+
+use super::base;
+use super::route::Class;
+use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
+use crate::upstream::auth::Credential;
+
+/// How requests are answered.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The feeds, the default one first.
+    pub feeds: Vec<FeedSettings>,
+    /// How a request's base URL is found.
+    pub base: base::Settings,
+    /// Base URLs per feed whose answers are kept in memory; answers for further ones are rendered each time, so that a
+    /// client that invents host names cannot flush the memory tier.
+    pub max_base_urls: usize,
+    /// Largest document, decoded; a larger one is a 502 with the reason.
+    pub max_document_bytes: u64,
+    /// Fetches that go on although every client has left.
+    pub max_abandoned_flights: usize,
+    /// With a copy of any age, the longest that a request waits for the upstream.
+    pub stale_after: Duration,
+    /// Without a copy, the longest that a request waits for the upstream.
+    pub max_hold: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            feeds: vec![FeedSettings::new(
+                "nuget",
+                "https://api.nuget.org/v3/index.json",
+            )],
+            base: base::Settings::default(),
+            max_base_urls: 16,
+            // The largest registration seen is 25 MB (protocol fact 6.3.2).
+            max_document_bytes: 64 << 20,
+            max_abandoned_flights: 8,
+            stale_after: Duration::from_secs(2),
+            max_hold: Duration::from_secs(15),
+        }
+    }
+}
+
+/// One feed: a name, an upstream and a policy.
+#[derive(Clone, Debug)]
+pub struct FeedSettings {
+    /// The first segment of its paths.
+    pub name: String,
+    /// URL of the upstream's service index, used as it is (protocol fact 1.1.21).
+    pub upstream: String,
+    /// What it is asked with.
+    pub credential: Option<Credential>,
+    /// How long its documents stay fresh.
+    pub freshness: Freshness,
+}
+
+impl FeedSettings {
+    /// A feed without credentials and with the default policy.
+    #[must_use]
+    pub fn new(name: &str, upstream: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            upstream: upstream.to_owned(),
+            credential: None,
+            freshness: Freshness::default(),
+        }
+    }
+}
+
+/// How long each kind of document stays fresh after the upstream confirmed it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Freshness {
+    /// Version lists: a list that is a minute old is what nuget.org's own edges serve (protocol fact 2.1.13).
+    pub version_list: Duration,
+    /// Registration indexes, pages and leaves.
+    pub registration: Duration,
+    /// How long a page stays available after the last answer that named it (protocol fact 2.2.15): longer than the
+    /// client's own 40 minutes (protocol fact 1.1.17).
+    pub page_named: Duration,
+    /// Search and autocomplete results.
+    pub search: Duration,
+    /// The service index.
+    pub service_index: Duration,
+    /// The vulnerability index.
+    pub vulnerability_index: Duration,
+    /// The memory of a 404.
+    pub absence: Duration,
+    /// How long an old 404 of a list or registration index answers while the upstream cannot be reached.
+    pub absence_in_outage: Duration,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self {
+            version_list: Duration::from_secs(60),
+            registration: Duration::from_secs(5 * 60),
+            page_named: Duration::from_secs(45 * 60),
+            search: Duration::from_secs(60),
+            service_index: Duration::from_secs(15 * 60),
+            vulnerability_index: Duration::from_secs(60 * 60),
+            absence: Duration::from_secs(10),
+            absence_in_outage: Duration::from_secs(7 * 24 * 60 * 60),
+        }
+    }
+}
+
+impl Freshness {
+    /// The policy for one cache class.
+    #[must_use]
+    pub fn policy(&self, class: Class) -> Policy {
+        let fresh_for = match class {
+            Class::Autocomplete | Class::Search => FreshFor::Time(self.search),
+            Class::CatalogLeaf
+            | Class::Icon
+            | Class::License
+            | Class::Manifest
+            | Class::Package
+            | Class::Readme
+            | Class::VulnerabilityPage => FreshFor::Ever,
+            Class::RegistrationIndex | Class::RegistrationLeaf | Class::RegistrationPage => {
+                FreshFor::Time(self.registration)
+            }
+            Class::ServiceIndex => FreshFor::Time(self.service_index),
+            Class::VersionList => FreshFor::Time(self.version_list),
+            Class::VulnerabilityIndex => FreshFor::Time(self.vulnerability_index),
+        };
+        let old_absence = match class {
+            Class::RegistrationIndex | Class::VersionList => {
+                OldAbsence::AnswersInOutage(self.absence_in_outage)
+            }
+            Class::Autocomplete
+            | Class::CatalogLeaf
+            | Class::Icon
+            | Class::License
+            | Class::Manifest
+            | Class::Package
+            | Class::Readme
+            | Class::RegistrationLeaf
+            | Class::RegistrationPage
+            | Class::Search
+            | Class::ServiceIndex
+            | Class::VulnerabilityIndex
+            | Class::VulnerabilityPage => OldAbsence::Nothing,
+        };
+        Policy {
+            fresh_for,
+            absence_fresh_for: self.absence,
+            old_absence,
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! Accepting connections and serving requests on them.
+//!
+//! It refuses to accept what it has no permit for, and to let a failing `accept` end the loop: out of file descriptors,
+//! it waits for some to be freed.
+
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioTimer;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use super::Ended;
+use super::io::Stream;
+use crate::proxy::{Peer, Transport};
+use crate::tasks::Tasks;
+use crate::telemetry::{Family, Kind, Telemetry};
+
+/// What the connections of one listener may take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_connections: usize,
+    pub(super) header_timeout: Duration,
+    pub(super) write_timeout: Duration,
+    pub(super) max_header_bytes: usize,
+    pub(super) max_headers: usize,
+}
+
+/// Accepts and serves the connections of some listeners that share their permits.
+#[derive(Clone)]
+pub(super) struct Acceptor {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    name: &'static str,
+    limits: Limits,
+    permits: Arc<Semaphore>,
+    max_permits: u32,
+    open: Arc<AtomicUsize>,
+    /// Fires when accepting ends and connections finish the request they are at.
+    stopping: CancellationToken,
+    /// Fires when connections are broken off.
+    aborting: CancellationToken,
+    telemetry: Telemetry,
+    tasks: Tasks,
+}
+
+const ACCEPTED: Family = Family {
+    name: "sluice_connections_accepted_total",
+    help: "Connections accepted.",
+    kind: Kind::Counter,
+};
+const ACCEPT_FAILURES: Family = Family {
+    name: "sluice_accept_failures_total",
+    help: "Connections that could not be accepted.",
+    kind: Kind::Counter,
+};
+const FULL: Family = Family {
+    name: "sluice_connection_limit_reached_total",
+    help: "Times that a connection had to wait because max_connections were open.",
+    kind: Kind::Counter,
+};
+const OPEN: Family = Family {
+    name: "sluice_connections_open",
+    help: "Connections open.",
+    kind: Kind::Gauge,
+};
+
+impl Acceptor {
+    pub(super) fn new(
+        name: &'static str,
+        limits: Limits,
+        telemetry: &Telemetry,
+        tasks: &Tasks,
+    ) -> Self {
+        let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
+        let max_permits = u32::try_from(limits.max_connections.min(most)).unwrap_or(u32::MAX);
+        let acceptor = Self {
+            shared: Arc::new(Shared {
+                name,
+                limits,
+                permits: Arc::new(Semaphore::new(max_permits as usize)),
+                max_permits,
+                open: Arc::default(),
+                stopping: CancellationToken::new(),
+                aborting: CancellationToken::new(),
+                telemetry: telemetry.clone(),
+                tasks: tasks.clone(),
+            }),
+        };
+        let open = Arc::clone(&acceptor.shared.open);
+        telemetry.collect(move |samples| {
+            let open = u64::try_from(open.load(Relaxed)).unwrap_or(u64::MAX);
+            samples.add(&OPEN, &[("listener", name)], open);
+        });
+        acceptor
+    }
+
+    /// Starts accepting from `listener`; `handle` answers each request.
+    pub(super) fn serve<H, F, B>(&self, listener: TcpListener, handle: H)
+    where
+        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let shared = Arc::clone(&self.shared);
+        let accepting = async move {
+            tokio::select! {
+                () = accept(&shared, &listener, handle) => {}
+                () = shared.stopping.cancelled() => {}
+            }
+        };
+        self.shared.tasks.spawn("accept", accepting);
+    }
+
+    /// How many connections are open.
+    pub(super) fn open(&self) -> usize {
+        self.shared.open.load(Relaxed)
+    }
+
+    /// Stops accepting and waits at most `limit` for the requests under way.
+    pub(super) async fn drain(&self, limit: Duration) -> Ended {
+        self.shared.stopping.cancel();
+        // Each connection returns its permit at its end, so holding all of them means that none is left.
+        let all = self.shared.permits.acquire_many(self.shared.max_permits);
+        match tokio::time::timeout(limit, all).await {
+            Ok(_) => Ended::Drained,
+            Err(_) => Ended::Expired,
+        }
+    }
+
+    /// Stops accepting and breaks every connection off.
+    pub(super) fn abort(&self) {
+        self.shared.stopping.cancel();
+        self.shared.aborting.cancel();
+    }
+}
+
+/// First wait after a failed `accept`: files are freed as requests end, which takes milliseconds.
+const FIRST_BACKOFF: Duration = Duration::from_millis(10);
+/// Longest wait after a failed `accept`, so that serving resumes within a second of there being room.
+const MAX_BACKOFF: Duration = Duration::from_secs(1);
+
+async fn accept<H, F, B>(shared: &Arc<Shared>, listener: &TcpListener, handle: H)
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    let labels = [("listener", shared.name)];
+    let mut backoff = FIRST_BACKOFF;
+    loop {
+        let Some(permit) = permit(shared).await else {
+            return;
+        };
+        match listener.accept().await {
+            Ok((stream, addr)) => {
+                backoff = FIRST_BACKOFF;
+                shared.telemetry.add(&ACCEPTED, &labels, 1);
+                let connection =
+                    connection(Arc::clone(shared), stream, addr, handle.clone(), permit);
+                shared.tasks.spawn("connection", connection);
+            }
+            Err(error) => {
+                shared.telemetry.add(&ACCEPT_FAILURES, &labels, 1);
+                if concerns_one_connection(&error) {
+                    continue;
+                }
+                if backoff == FIRST_BACKOFF {
+                    tracing::warn!(%error, listener = shared.name, "cannot accept connections, trying again");
+                }
+                tokio::time::sleep(backoff).await;
+                backoff = (backoff * 2).min(MAX_BACKOFF);
+            }
+        }
+    }
+}
+
+async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
+    if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
+        return Some(permit);
+    }
+    shared.telemetry.add(&FULL, &[("listener", shared.name)], 1);
+    Arc::clone(&shared.permits).acquire_owned().await.ok()
+}
+
+/// Errors of a connection that ended before it was accepted (accept(2), "Error handling").
+fn concerns_one_connection(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionRefused
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::Interrupted
+    )
+}
+
+/// A connection's permit, and its place in the count of open ones.
+struct Held {
+    _permit: OwnedSemaphorePermit,
+    open: Arc<AtomicUsize>,
+}
+
+impl Held {
+    fn new(permit: OwnedSemaphorePermit, open: &Arc<AtomicUsize>) -> Self {
+        open.fetch_add(1, Relaxed);
+        Self {
+            _permit: permit,
+            open: Arc::clone(open),
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.open.fetch_sub(1, Relaxed);
+    }
+}
+
+/// Plain TCP takes bodies from files by sendfile where the platform has it.
+const TRANSPORT: Transport = if cfg!(target_os = "linux") {
+    Transport::Sendfile
+} else {
+    Transport::Copy
+};
+
+async fn connection<H, F, B>(
+    shared: Arc<Shared>,
+    stream: TcpStream,
+    addr: SocketAddr,
+    handle: H,
+    permit: OwnedSemaphorePermit,
+) where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+{
+    // Held to the end of the connection, however it ends.
+    let _held = Held::new(permit, &shared.open);
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "cannot set TCP_NODELAY");
+    }
+    let peer = Peer {
+        addr,
+        transport: TRANSPORT,
+    };
+    let service = service_fn(move |request| {
+        let answer = handle(request, peer);
+        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+    });
+    let limits = &shared.limits;
+    let mut serving = pin!(
+        http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(limits.header_timeout)
+            .max_buf_size(limits.max_header_bytes)
+            .max_headers(limits.max_headers)
+            // Slices reach the stream as they are: one that stands for a piece of a file must not be copied.
+            .writev(true)
+            .pipeline_flush(false)
+            .serve_connection(Stream::new(stream, limits.write_timeout), service)
+    );
+    let mut stopping = pin!(shared.stopping.cancelled());
+    let mut stopped = false;
+    let served = loop {
+        tokio::select! {
+            served = serving.as_mut() => break served,
+            () = stopping.as_mut(), if !stopped => {
+                stopped = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = shared.aborting.cancelled() => return,
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(client = %addr, %error, "connection ended early");
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,173 @@
+//! A client's connection, as hyper writes to it.
+//!
+//! Ordinary slices go out by `writev`. A slice that is a token of [`mapped`] stands for a piece of a file and goes out
+//! by `sendfile`; its bytes are never read, as there are none. A client that takes nothing for `write_timeout` is
+//! broken off. It refuses to decide what is sent in which way: whoever made the body did.
+
+use std::fs::File;
+use std::future::Future as _;
+use std::io::{self, IoSlice};
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpStream;
+use tokio::time::{Instant, Sleep};
+
+use crate::mapped;
+
+/// Bytes of one `sendfile`, so that one fast client does not keep a thread: nginx's default chunk (`sendfile_max_chunk`).
+const MAX_SENDFILE: usize = 2 << 20;
+
+/// A TCP connection that knows tokens.
+pub(super) struct Stream {
+    inner: TokioIo<TcpStream>,
+    write_timeout: Duration,
+    /// Since when a write waits for the client.
+    waiting_since: Option<Instant>,
+    /// Set by the first write that had to wait and moved only when it fires, so that progress costs no timer.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Stream {
+    pub(super) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
+        Self {
+            inner: TokioIo::new(stream),
+            write_timeout,
+            waiting_since: None,
+            stalled: None,
+        }
+    }
+
+    fn poll_slices(
+        &mut self,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let ordinary = slices
+            .iter()
+            .take_while(|slice| mapped::locate(slice).is_none())
+            .count();
+        let leading = &slices[..ordinary];
+        if leading.iter().any(|slice| !slice.is_empty()) {
+            return Pin::new(&mut self.inner).poll_write_vectored(context, leading);
+        }
+        let token = slices
+            .get(ordinary)
+            .and_then(|slice| Some((mapped::locate(slice)?, slice.len())));
+        match token {
+            Some(((file, offset), length)) => self.poll_send(context, &file, offset, length),
+            None => Poll::Ready(Ok(0)),
+        }
+    }
+
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        file: &File,
+        offset: u64,
+        length: usize,
+    ) -> Poll<io::Result<usize>> {
+        let socket = self.inner.inner();
+        loop {
+            ready!(socket.poll_write_ready(context))?;
+            match send_some(socket, file, offset, length.min(MAX_SENDFILE)) {
+                Ok(0) => return Poll::Ready(Err(truncated())),
+                // Readiness was stale; the next poll waits for a new one.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                sent => return Poll::Ready(sent),
+            }
+        }
+    }
+
+    /// Ends the connection if a write has been pending for too long.
+    fn watch(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.waiting_since = None;
+            return written;
+        }
+        let since = *self.waiting_since.get_or_insert_with(Instant::now);
+        let deadline = since + self.write_timeout;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
+        while stalled.as_mut().poll(context).is_ready() {
+            if Instant::now() >= deadline {
+                return Poll::Ready(Err(io::Error::new(
+                    io::ErrorKind::TimedOut,
+                    "the client took nothing for write_timeout",
+                )));
+            }
+            stalled.as_mut().reset(deadline);
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(unix)]
+fn send_some(socket: &TcpStream, file: &File, offset: u64, length: usize) -> io::Result<usize> {
+    use std::os::fd::AsFd as _;
+
+    socket.try_io(tokio::io::Interest::WRITABLE, || {
+        crate::platform::send_file(socket.as_fd(), file, offset, length)
+    })
+}
+
+#[cfg(not(unix))]
+fn send_some(_: &TcpStream, _: &File, _: u64, _: usize) -> io::Result<usize> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+fn truncated() -> io::Error {
+    io::Error::new(
+        io::ErrorKind::UnexpectedEof,
+        "a stored file is shorter than it was when its answer began",
+    )
+}
+
+impl Read for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl Write for Stream {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slice: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_write_vectored(context, &[IoSlice::new(slice)])
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_shutdown(context)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = self.poll_slices(context, slices);
+        self.watch(context, written)
+    }
+}

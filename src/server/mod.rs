@@ -1,0 +1,188 @@
+//! Listeners: accepting, connection permits, serving HTTP/1.1, draining.
+//!
+//! A connection is accepted only once there is a permit for it; further ones wait in the listen queue. Draining stops
+//! accepting, lets requests under way finish within `shutdown_timeout`, then breaks what is left. It refuses to know
+//! what a request asks: that is `proxy`, reached by one call.
+
+mod access_log;
+mod admin;
+mod connection;
+pub mod healthcheck;
+mod io;
+mod listen;
+mod signals;
+
+use std::fmt;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+pub use access_log::write_access_log;
+pub use listen::{BindError, Listeners};
+pub use signals::signals;
+
+use crate::proxy::Proxy;
+use crate::tasks::Tasks;
+use crate::telemetry::Telemetry;
+use connection::{Acceptor, Limits};
+
+/// Where to listen and how long and large things may be.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Settings {
+    /// Addresses for clients. `None`: the default ones, of which one whose family the machine lacks is skipped.
+    pub listen: Option<Vec<SocketAddr>>,
+    /// Address of health, readiness and metrics, if any.
+    pub admin_listen: Option<SocketAddr>,
+    /// Client connections at once.
+    pub max_connections: usize,
+    /// Longest wait for a request head, from the connection's start or the end of the answer before it.
+    pub header_timeout: Duration,
+    /// Longest wait for a client that takes no bytes.
+    pub write_timeout: Duration,
+    /// Largest request head.
+    pub max_header_bytes: u64,
+    /// Header lines of a request.
+    pub max_headers: usize,
+    /// How long requests may finish once draining has begun.
+    pub shutdown_timeout: Duration,
+}
+
+/// Default port: free of what ASP.NET applications under test bind (5000 to 5300, 7000 to 7300).
+pub const DEFAULT_PORT: u16 = 6850;
+
+/// Default port of the admin listener.
+pub const DEFAULT_ADMIN_PORT: u16 = 6851;
+
+impl Settings {
+    /// The addresses to listen on.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.listen.clone().unwrap_or_else(|| {
+            vec![
+                (Ipv4Addr::LOCALHOST, DEFAULT_PORT).into(),
+                (Ipv6Addr::LOCALHOST, DEFAULT_PORT).into(),
+            ]
+        })
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: None,
+            admin_listen: Some((Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into()),
+            // A restore opens 16 to 64 connections, so this is a hundred machines restoring at the same moment.
+            max_connections: 4096,
+            // .NET closes its idle connections after 60 s; we wait longer, so that no request meets a closing one.
+            header_timeout: Duration::from_secs(75),
+            // A client that stops reading keeps a permit and a file open; the real client gives up after 60 s itself.
+            write_timeout: Duration::from_secs(120),
+            // hyper's own default is 400 KiB; the longest head of the real client is below 2 KiB.
+            max_header_bytes: 64 << 10,
+            // hyper's own default; the real client sends at most 15.
+            max_headers: 100,
+            shutdown_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Connections of the admin listener at once: probes and scrapers, in a pool that clients cannot exhaust.
+const MAX_ADMIN_CONNECTIONS: usize = 64;
+
+/// How serving ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ended {
+    /// Every request was finished.
+    Drained,
+    /// The end of `shutdown_timeout` broke some requests.
+    Expired,
+    /// A second signal ended the draining.
+    Interrupted,
+}
+
+/// Serves the proxy to clients and its state to operators.
+pub struct Server {
+    settings: Settings,
+    proxy: Proxy,
+    telemetry: Telemetry,
+    tasks: Tasks,
+}
+
+impl fmt::Debug for Server {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Server").finish_non_exhaustive()
+    }
+}
+
+impl Server {
+    /// A server that does not serve yet.
+    #[must_use]
+    pub fn new(settings: Settings, proxy: Proxy, telemetry: Telemetry, tasks: Tasks) -> Self {
+        Self {
+            settings,
+            proxy,
+            telemetry,
+            tasks,
+        }
+    }
+
+    /// Serves until the first message of `signals`, then drains; a second message ends the draining at once.
+    pub async fn run(self, listeners: Listeners, mut signals: mpsc::Receiver<()>) -> Ended {
+        let draining = Arc::new(AtomicBool::new(false));
+        let limits = |max_connections| Limits {
+            max_connections,
+            header_timeout: self.settings.header_timeout,
+            write_timeout: self.settings.write_timeout,
+            max_header_bytes: usize::try_from(self.settings.max_header_bytes).unwrap_or(usize::MAX),
+            max_headers: self.settings.max_headers,
+        };
+        let clients = Acceptor::new(
+            "clients",
+            limits(self.settings.max_connections),
+            &self.telemetry,
+            &self.tasks,
+        );
+        let admin = Acceptor::new(
+            "admin",
+            limits(MAX_ADMIN_CONNECTIONS),
+            &self.telemetry,
+            &self.tasks,
+        );
+        for listener in listeners.clients {
+            let proxy = self.proxy.clone();
+            clients.serve(listener, move |request, peer| {
+                let proxy = proxy.clone();
+                async move { proxy.handle(request, peer).await }
+            });
+        }
+        if let Some(listener) = listeners.admin {
+            let state = admin::State::new(
+                self.proxy.clone(),
+                self.telemetry.clone(),
+                Arc::clone(&draining),
+            );
+            admin.serve(listener, move |request, _| {
+                let answer = admin::answer(&request, &state);
+                std::future::ready(answer)
+            });
+        }
+        // A sender that is gone can signal nothing any more, so it counts as the signal.
+        let _ = signals.recv().await;
+        draining.store(true, Ordering::Relaxed);
+        tracing::info!(
+            open_connections = clients.open(),
+            "stopping: requests under way may finish"
+        );
+        let ended = tokio::select! {
+            ended = clients.drain(self.settings.shutdown_timeout) => ended,
+            Some(()) = signals.recv() => Ended::Interrupted,
+        };
+        clients.abort();
+        // The admin listener answers to the end, so that readiness says 503 while requests finish.
+        admin.abort();
+        ended
+    }
+}

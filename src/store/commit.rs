@@ -1,0 +1,262 @@
+//! What changes the stored body of a key: publishing, deleting, evicting, setting aside.
+//!
+//! Each happens under the key's lock, and the lock is given back by the blocking call itself: one that misses its
+//! deadline still holds it, so that nobody follows who could be overtaken. Refuses to decide what is to be changed.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use tokio::sync::OwnedMutexGuard;
+
+use super::Shared;
+use super::body::{Retire, Stored};
+use super::fault::StoreFault;
+use super::index::{MAX_VALUE_BYTES, row};
+use super::layout::{hex, trailer_bytes};
+use super::quota::Checked;
+use super::record::{Row, Trailer};
+use super::settings::Step;
+use super::write::{self, Sink, Temporary};
+use crate::cache::key::Key;
+use crate::platform;
+
+/// Keys share this many locks, so that their number does not grow with the store.
+const LOCKS: usize = 256;
+
+/// The locks of keys, and how often what stands behind each was changed.
+#[derive(Debug)]
+pub(super) struct KeyLocks(Vec<(Arc<tokio::sync::Mutex<()>>, AtomicU64)>);
+
+impl KeyLocks {
+    pub(super) fn new() -> Self {
+        Self((0..LOCKS).map(|_| Default::default()).collect())
+    }
+
+    fn of(&self, key: &[u8; 32]) -> Option<&(Arc<tokio::sync::Mutex<()>>, AtomicU64)> {
+        self.0.get(usize::from(key[31]) % LOCKS)
+    }
+
+    /// Waits for the key's lock, at most `limit`.
+    pub(super) async fn lock(
+        &self,
+        key: &[u8; 32],
+        limit: Duration,
+    ) -> Result<OwnedMutexGuard<()>, StoreFault> {
+        let (lock, _) = self.of(key).ok_or(StoreFault::Timeout)?;
+        tokio::time::timeout(limit, Arc::clone(lock).lock_owned())
+            .await
+            .map_err(|_| StoreFault::Timeout)
+    }
+
+    /// How often a body behind this key's lock was changed. A reader that sees the same number before and after saw
+    /// one state.
+    pub(super) fn changes(&self, key: &[u8; 32]) -> u64 {
+        self.of(key)
+            .map_or(0, |(_, changes)| changes.load(Ordering::Acquire))
+    }
+
+    fn changed(&self, key: &[u8; 32]) {
+        if let Some((_, changes)) = self.of(key) {
+            changes.fetch_add(1, Ordering::AcqRel);
+        }
+    }
+}
+
+/// A checked body on its way to its name.
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) stored: Stored,
+    pub(super) sink: Arc<Mutex<Sink>>,
+    pub(super) crc: u32,
+    pub(super) temporary: Temporary,
+}
+
+/// How a publication ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Committed {
+    /// A later body was there already, or it was removed meanwhile.
+    Overtaken,
+    Stored,
+}
+
+/// Makes a published body durable.
+pub(super) async fn commit(shared: Arc<Shared>, mut publication: Publication) {
+    let key = publication.stored.entry.key.clone();
+    let sequence = publication.stored.entry.sequence;
+    match try_commit(&shared, &mut publication).await {
+        Ok(Committed::Stored) => shared.send_row(&key, sequence),
+        Ok(Committed::Overtaken) => shared.overlay.withdraw(key.bytes(), sequence),
+        Err(fault) => {
+            shared.overlay.withdraw(key.bytes(), sequence);
+            shared.failed_commits.fetch_add(1, Ordering::Relaxed);
+            tracing::warn!(?key, %fault, "a response could not be stored");
+        }
+    }
+}
+
+async fn try_commit(
+    shared: &Arc<Shared>,
+    publication: &mut Publication,
+) -> Result<Committed, StoreFault> {
+    let limit = shared.settings.index_deadline;
+    let stored = &publication.stored;
+    let (key, sequence) = (*stored.entry.key.bytes(), stored.entry.sequence);
+    write::flush(shared, &publication.sink, &stored.body).await?;
+
+    let (file, end) = (Arc::clone(stored.body.file()), stored.entry.body_bytes);
+    let trailer = Trailer {
+        entry: (*stored.entry).clone(),
+        body_crc: publication.crc,
+    };
+    let write_trailer = move || {
+        let bytes = trailer_bytes(&trailer)?;
+        platform::write_all_at(&file, &bytes, end)?;
+        // Cuts what was reserved and not needed.
+        file.set_len(end + u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+    };
+    shared.io.call(Step::Trailer, limit, write_trailer).await?;
+
+    let (file, portability) = (Arc::clone(stored.body.file()), shared.layout.portability);
+    let sync = move || {
+        platform::sync_data(&file)?;
+        Ok(platform::disk_bytes(&file.metadata()?, portability))
+    };
+    let disk_bytes = shared.io.call(Step::Sync, limit, sync).await?;
+
+    let guard = shared.locks.lock(&key, limit).await?;
+    if !shared.overlay.shows(&key, sequence) {
+        return Ok(Committed::Overtaken);
+    }
+    let (mover, path, moved) = (
+        Arc::clone(shared),
+        publication.temporary.path(),
+        stored.clone(),
+    );
+    let rename = move || {
+        let _guard = guard;
+        // What stands there decides, not what the index says of it. An unreadable one is replaced.
+        if let Ok(Some(there)) = mover.layout.open(&key)
+            && there.trailer.entry.sequence > sequence
+        {
+            return Ok(Committed::Overtaken);
+        }
+        mover.layout.install(&path, &key)?;
+        mover.locks.changed(&key);
+        let replaced = mover.quota.insert(&key, disk_bytes, Checked::Yes);
+        drop(moved.body.set_reservation(None));
+        mover
+            .open_bodies
+            .retire(&key, Retire::Below(sequence), replaced.unwrap_or(0));
+        let _ = mover.open_bodies.share(&key, sequence, moved.body);
+        Ok(Committed::Stored)
+    };
+    let committed = shared.io.call(Step::Rename, limit, rename).await?;
+    if committed == Committed::Stored {
+        publication.temporary.keep();
+    }
+    Ok(committed)
+}
+
+impl Shared {
+    /// Sends the row of a body that has its name.
+    pub(super) fn send_row(&self, key: &Key, sequence: u64) {
+        self.overlay.send_row(key.bytes(), sequence, |entry| {
+            let value = Row::encode(entry, MAX_VALUE_BYTES);
+            self.change(row::entry(key.bytes()), Some(value), Some(*key.bytes()))
+        });
+    }
+
+    /// Shows changed times of a stored body, and sends its row.
+    pub(super) fn send_change(&self, stored: &Stored) {
+        let key = *stored.entry.key.bytes();
+        self.overlay.change(stored, |entry| {
+            let value = Row::encode(entry, MAX_VALUE_BYTES);
+            self.change(row::entry(&key), Some(value), Some(key))
+        });
+    }
+
+    /// Deletes the body of a key, then its row. Answers whether there was one.
+    pub(super) async fn delete(
+        self: &Arc<Self>,
+        key: &[u8; 32],
+        durability: Durability,
+    ) -> Result<bool, StoreFault> {
+        let limit = self.settings.index_deadline;
+        let guard = self.locks.lock(key, limit).await?;
+        let shown = self.overlay.contains(key);
+        self.overlay.remove(key);
+        self.handles.remove(key);
+        let (shared, key) = (Arc::clone(self), *key);
+        let unlink = move || {
+            let guard = guard;
+            let was_there = shared.layout.unlink(&key)?;
+            shared.forget_body(&key);
+            if durability == Durability::Synced {
+                shared.layout.sync_shard(key[31])?;
+            }
+            Ok((guard, was_there))
+        };
+        let (guard, was_there) = self.io.call(Step::Unlink, limit, unlink).await?;
+        // A lookup may have shown it again between the two.
+        self.overlay.remove(&key);
+        self.handles.remove(&key);
+        self.change(row::entry(&key), None, None);
+        drop(guard);
+        Ok(was_there || shown)
+    }
+
+    /// Moves a body that is not what it should be out of the way, and forgets it.
+    pub(super) async fn set_aside(self: &Arc<Self>, key: &[u8; 32], sequence: Option<u64>) {
+        let limit = self.settings.index_deadline;
+        let Ok(guard) = self.locks.lock(key, limit).await else {
+            return;
+        };
+        let (shared, key) = (Arc::clone(self), *key);
+        let work = move || {
+            let guard = guard;
+            if let Ok(there) = shared.layout.open(&key) {
+                let found = there.map(|opened| opened.trailer.entry.sequence);
+                if sequence.is_none() || found != sequence {
+                    // Replaced or deleted meanwhile; what is there now is in order.
+                    return Ok(None);
+                }
+            }
+            let name = format!("{}-{}", hex(&key), sequence.unwrap_or(0));
+            shared.layout.set_aside(&key, &name)?;
+            shared.forget_body(&key);
+            Ok(Some(guard))
+        };
+        if let Ok(Some(_guard)) = self.io.call(Step::Unlink, limit, work).await {
+            self.overlay.remove(&key);
+            self.handles.remove(&key);
+            self.change(row::entry(&key), None, None);
+            self.quarantined.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takes a deleted body out of the accounts; its readers keep theirs.
+    fn forget_body(&self, key: &[u8; 32]) {
+        self.locks.changed(key);
+        let freed = self.quota.remove(key).unwrap_or(0);
+        self.open_bodies.retire(key, Retire::All, freed);
+    }
+
+    pub(super) fn change(
+        &self,
+        row: Vec<u8>,
+        value: Option<Vec<u8>>,
+        entry: Option<[u8; 32]>,
+    ) -> u64 {
+        self.pending.change(row, value, entry, self.clock.instant())
+    }
+}
+
+/// Whether a deletion must outlive a power cut.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Durability {
+    /// If the body comes back it is found again: an eviction.
+    None,
+    /// It must not come back.
+    Synced,
+}

@@ -1,0 +1,271 @@
+//! The data folder: names of its files, and the trailer that makes a body's file tell everything about itself.
+//!
+//! `CACHEDIR.TAG VERSION LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` are the last two
+//! digits of the name, so that one feed does not share one folder. Every call blocks. Refuses to decide which body is
+//! the right one.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::record::Trailer;
+use crate::cache::key::Key;
+use crate::platform::{self, Portability};
+
+/// Ends every body's file: what tells it from a stranger's.
+const MAGIC: &[u8; 8] = b"SLUICEB1";
+/// Length of the record (4 bytes), its crc32c (4 bytes), magic.
+const FOOTER_BYTES: u64 = 16;
+/// Longest record of a trailer: headers are limited long before, so a longer one is rot.
+const MAX_RECORD_BYTES: u64 = 1 << 20;
+/// Read in one call from the end of the file: nearly every trailer fits.
+const TRAILER_READ_BYTES: u64 = 4096;
+/// Quarantined bodies that are kept for somebody to look at; the oldest go first.
+const MAX_QUARANTINED: usize = 8;
+
+/// The paths of one data folder.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    root: PathBuf,
+    pub(super) portability: Portability,
+}
+
+/// A stored body that was opened by name.
+#[derive(Debug)]
+pub(super) struct OpenedFile {
+    pub(super) file: File,
+    pub(super) trailer: Trailer,
+    pub(super) disk_bytes: u64,
+}
+
+impl Layout {
+    pub(super) fn new(root: PathBuf, portability: Portability) -> Self {
+        Self { root, portability }
+    }
+
+    pub(super) fn root(&self) -> &Path {
+        &self.root
+    }
+
+    pub(super) fn in_root(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    pub(super) fn bodies(&self) -> PathBuf {
+        self.in_root("bodies")
+    }
+
+    pub(super) fn temporary(&self) -> PathBuf {
+        self.in_root("tmp")
+    }
+
+    pub(super) fn quarantine(&self) -> PathBuf {
+        self.in_root("quarantine")
+    }
+
+    pub(super) fn index(&self, number: u64) -> PathBuf {
+        self.in_root(&format!("index-{number}"))
+    }
+
+    /// One of the 256 folders of bodies.
+    pub(super) fn shard(&self, last: u8) -> PathBuf {
+        self.bodies().join(format!("{last:02x}"))
+    }
+
+    pub(super) fn body(&self, key: &[u8; 32]) -> PathBuf {
+        self.shard(key[31]).join(hex(key))
+    }
+
+    /// Numbers of the index folders, ascending.
+    pub(super) fn indexes(&self) -> io::Result<Vec<u64>> {
+        let mut numbers = Vec::new();
+        for entry in fs::read_dir(&self.root)? {
+            let name = entry?.file_name();
+            let number = name.to_str().and_then(|name| name.strip_prefix("index-"));
+            numbers.extend(number.and_then(|number| number.parse::<u64>().ok()));
+        }
+        numbers.sort_unstable();
+        Ok(numbers)
+    }
+
+    /// Keys of the bodies in one folder; none if it is missing. Files with other names are not ours.
+    pub(super) fn keys_in(&self, last: u8) -> io::Result<Vec<[u8; 32]>> {
+        let entries = match fs::read_dir(self.shard(last)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let mut keys = Vec::new();
+        for entry in entries {
+            let name = entry?.file_name();
+            keys.extend(name.to_str().and_then(unhex));
+        }
+        Ok(keys)
+    }
+
+    /// Opens the body of these key bytes; `None` if there is none, or one of a later release. A file that is no body
+    /// of ours, or was cut, is `InvalidData`.
+    pub(super) fn open(&self, key: &[u8; 32]) -> io::Result<Option<OpenedFile>> {
+        let file = match File::open(self.body(key)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            file => file?,
+        };
+        let metadata = file.metadata()?;
+        match read_trailer(&file, metadata.len()) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            trailer => Ok(Some(OpenedFile {
+                trailer: trailer?,
+                disk_bytes: platform::disk_bytes(&metadata, self.portability),
+                file,
+            })),
+        }
+    }
+
+    /// Gives a temporary file its name, replacing what is there.
+    pub(super) fn install(&self, temporary: &Path, key: &[u8; 32]) -> io::Result<()> {
+        let path = self.body(key);
+        match fs::rename(temporary, &path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::create_dir_all(self.shard(key[31]))?;
+                fs::rename(temporary, &path)
+            }
+            done => done,
+        }
+    }
+
+    /// Deletes a body; it is no error if there is none. Answers whether there was.
+    pub(super) fn unlink(&self, key: &[u8; 32]) -> io::Result<bool> {
+        match fs::remove_file(self.body(key)) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Makes the deletions in a folder of bodies durable.
+    pub(super) fn sync_shard(&self, last: u8) -> io::Result<()> {
+        match platform::sync_directory(&self.shard(last)) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            done => done,
+        }
+    }
+
+    /// Moves a body out of the way, and deletes the oldest of those moved before it.
+    pub(super) fn set_aside(&self, key: &[u8; 32], name: &str) -> io::Result<()> {
+        let folder = self.quarantine();
+        fs::create_dir_all(&folder)?;
+        fs::rename(self.body(key), folder.join(name))?;
+        let mut kept = Vec::new();
+        for entry in fs::read_dir(&folder)? {
+            let entry = entry?;
+            kept.push((entry.metadata()?.modified()?, entry.path()));
+        }
+        kept.sort();
+        let excess = kept.len().saturating_sub(MAX_QUARANTINED);
+        for (_, path) in kept.iter().take(excess) {
+            fs::remove_file(path)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that the files directly in a folder take on the disk; zero if it is missing.
+    pub(super) fn folder_bytes(&self, folder: &Path) -> u64 {
+        let Ok(entries) = fs::read_dir(folder) else {
+            return 0;
+        };
+        entries
+            .filter_map(|entry| entry.ok()?.metadata().ok())
+            .filter(fs::Metadata::is_file)
+            .map(|metadata| platform::disk_bytes(&metadata, self.portability))
+            .sum()
+    }
+}
+
+/// Reads the trailer of a body's file of `length` bytes. `InvalidData` if it holds none or was cut, `Unsupported` if a
+/// later release wrote it.
+pub(super) fn read_trailer(file: &File, length: u64) -> io::Result<Trailer> {
+    let invalid = || io::Error::from(io::ErrorKind::InvalidData);
+    let from = length.saturating_sub(TRAILER_READ_BYTES);
+    let mut end = read_range(file, from, length)?;
+    let footer = end.len().checked_sub(16).and_then(|at| end.get(at..));
+    let (record_bytes, crc) = footer.and_then(footer_of).ok_or_else(invalid)?;
+    let record_from = length
+        .checked_sub(FOOTER_BYTES + record_bytes)
+        .ok_or_else(invalid)?;
+    if record_from < from {
+        end = read_range(file, record_from, length)?;
+    }
+    let record = end
+        .len()
+        .checked_sub(narrow(FOOTER_BYTES + record_bytes)?)
+        .and_then(|at| end.get(at..end.len() - 16))
+        .ok_or_else(invalid)?;
+    if crc32c::crc32c(record) != crc {
+        return Err(invalid());
+    }
+    let trailer =
+        Trailer::decode(record).ok_or_else(|| io::Error::from(io::ErrorKind::Unsupported))?;
+    if trailer.entry.body_bytes != record_from {
+        return Err(invalid());
+    }
+    Ok(trailer)
+}
+
+/// Length and checksum of the record before a footer.
+fn footer_of(footer: &[u8]) -> Option<(u64, u32)> {
+    let (length, rest) = footer.split_first_chunk::<4>()?;
+    let (crc, magic) = rest.split_first_chunk::<4>()?;
+    let length = u64::from(u32::from_le_bytes(*length));
+    (magic == MAGIC && length <= MAX_RECORD_BYTES).then(|| (length, u32::from_le_bytes(*crc)))
+}
+
+fn read_range(file: &File, from: u64, to: u64) -> io::Result<Vec<u8>> {
+    let mut buffer = vec![0; narrow(to - from)?];
+    platform::read_exact_at(file, &mut buffer, from)?;
+    Ok(buffer)
+}
+
+fn narrow(bytes: u64) -> io::Result<usize> {
+    usize::try_from(bytes).map_err(|_| io::ErrorKind::InvalidData.into())
+}
+
+/// The bytes that follow the body.
+pub(super) fn trailer_bytes(trailer: &Trailer) -> io::Result<Vec<u8>> {
+    let mut bytes = trailer.encode();
+    let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+    if u64::from(length) > MAX_RECORD_BYTES {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    let crc = crc32c::crc32c(&bytes);
+    bytes.extend_from_slice(&length.to_le_bytes());
+    bytes.extend_from_slice(&crc.to_le_bytes());
+    bytes.extend_from_slice(MAGIC);
+    Ok(bytes)
+}
+
+/// Whether an opened body is of this key, and not of another whose hashes collide.
+pub(super) fn belongs(opened: &OpenedFile, key: &Key) -> bool {
+    opened.trailer.entry.key == *key
+}
+
+pub(super) fn hex(key: &[u8; 32]) -> String {
+    use std::fmt::Write as _;
+    key.iter().fold(String::with_capacity(64), |mut out, byte| {
+        let _ = write!(out, "{byte:02x}");
+        out
+    })
+}
+
+fn unhex(name: &str) -> Option<[u8; 32]> {
+    let digits = name.as_bytes();
+    if digits.len() != 64 {
+        return None;
+    }
+    let mut key = [0; 32];
+    for (byte, pair) in key.iter_mut().zip(digits.chunks_exact(2)) {
+        let pair = std::str::from_utf8(pair)
+            .ok()
+            .filter(|pair| !pair.contains('+'))?;
+        *byte = u8::from_str_radix(pair, 16).ok()?;
+    }
+    Some(key)
+}

@@ -1,0 +1,550 @@
+//! Accounting of the disk, and the choice of what goes when it is full.
+//!
+//! Counted are the blocks of every stored body, reservations of bodies under way, and *lingering* bytes: bodies that
+//! were deleted or replaced while somebody still reads them, whose blocks the disk gives back with the last reader.
+//! The order of eviction is S3-FIFO, in RAM alone: a body enters a small queue and reaches the main one only if it is
+//! used again, so a scan of a thousand packages evicts no other. Refuses to touch a file.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use foldhash::fast::RandomState;
+
+/// Part of the bytes that bodies used only once may hold: S3-FIFO's own choice, a tenth.
+const SMALL_SHARE: u64 = 10;
+/// Uses are counted up to this; more tells nothing more about the future (S3-FIFO).
+const MAX_USES: u8 = 3;
+/// A body whose one use brought it in needs another to reach the main queue.
+const USES_FOR_MAIN: u8 = 1;
+
+#[derive(Debug)]
+pub(super) struct Quota {
+    table: Mutex<Table>,
+    cap: AtomicU64,
+    lingering: AtomicU64,
+    /// Blocks of the index and what else of ours is no body.
+    overhead: AtomicU64,
+    evictions: AtomicU64,
+    evicted_bytes: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: Vec<Slot>,
+    /// Slots that no queue names.
+    free: Vec<u32>,
+    by_key: HashMap<[u8; 32], u32, RandomState>,
+    small: VecDeque<u32>,
+    main: VecDeque<u32>,
+    /// Fingerprints of what left the small queue lately: coming back, it goes to the main one at once.
+    ghosts: VecDeque<u64>,
+    ghost_set: HashSet<u64, RandomState>,
+    live_bytes: u64,
+    small_bytes: u64,
+    reserved_bytes: u64,
+    counting: Counting,
+}
+
+/// Whether the bodies that an earlier process left have all been counted.
+#[derive(Debug)]
+enum Counting {
+    Done,
+    /// With the keys deleted meanwhile, which the count may have seen before.
+    Running(HashSet<[u8; 32], RandomState>),
+}
+
+impl Default for Counting {
+    fn default() -> Self {
+        Self::Running(HashSet::default())
+    }
+}
+
+#[derive(Clone, Debug)]
+struct Slot {
+    key: [u8; 32],
+    /// In units of 512 bytes, so that 32 bits reach 2 TiB.
+    units: u32,
+    /// Hours since 1970 of the last use that was written to the index.
+    noted_hour: u32,
+    uses: u8,
+    place: Place,
+    checked: Checked,
+}
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Place {
+    /// Deleted; free once its queue has let go of it.
+    Gone,
+    Main,
+    Small,
+}
+
+/// Whether a body's bytes are known to be what was written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Checked {
+    No,
+    Yes,
+}
+
+/// A body that an earlier process left.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Counted {
+    pub(super) key: [u8; 32],
+    pub(super) disk_bytes: u64,
+    /// Seconds since 1970 when the file was written.
+    pub(super) modified: u64,
+}
+
+/// Bytes held for a body under way; given back on drop.
+#[derive(Debug)]
+pub(super) struct Reservation {
+    quota: Arc<Quota>,
+    bytes: u64,
+}
+
+impl Reservation {
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Takes over what `more` holds.
+    pub(super) fn join(&mut self, mut more: Self) {
+        self.bytes += std::mem::take(&mut more.bytes);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut table = self.quota.lock();
+        table.reserved_bytes = table.reserved_bytes.saturating_sub(self.bytes);
+    }
+}
+
+/// Sums of the accounting, in bytes where not said otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sums {
+    pub(super) live: u64,
+    pub(super) reserved: u64,
+    pub(super) lingering: u64,
+    pub(super) overhead: u64,
+    pub(super) cap: u64,
+    pub(super) entries: usize,
+    pub(super) evictions: u64,
+    pub(super) evicted: u64,
+}
+
+impl Quota {
+    pub(super) fn new(cap: u64) -> Self {
+        Self {
+            table: Mutex::default(),
+            cap: AtomicU64::new(cap),
+            lingering: AtomicU64::new(0),
+            overhead: AtomicU64::new(0),
+            evictions: AtomicU64::new(0),
+            evicted_bytes: AtomicU64::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn set_cap(&self, cap: u64) {
+        self.cap.store(cap, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_overhead(&self, bytes: u64) {
+        self.overhead.store(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn linger(&self, bytes: u64) {
+        self.lingering.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn lingered(&self, bytes: u64) {
+        self.lingering.fetch_sub(bytes, Ordering::Relaxed);
+    }
+
+    pub(super) fn sums(&self) -> Sums {
+        let table = self.lock();
+        Sums {
+            live: table.live_bytes,
+            reserved: table.reserved_bytes,
+            lingering: self.lingering.load(Ordering::Relaxed),
+            overhead: self.overhead.load(Ordering::Relaxed),
+            cap: self.cap.load(Ordering::Relaxed),
+            entries: table.by_key.len(),
+            evictions: self.evictions.load(Ordering::Relaxed),
+            evicted: self.evicted_bytes.load(Ordering::Relaxed),
+        }
+    }
+
+    /// Holds `bytes`, or says how many must be evicted first.
+    pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, u64> {
+        let cap = self.cap.load(Ordering::Relaxed);
+        let beside = self.lingering.load(Ordering::Relaxed) + self.overhead.load(Ordering::Relaxed);
+        let mut table = self.lock();
+        let wanted = table.live_bytes + table.reserved_bytes + beside + bytes;
+        if wanted > cap {
+            return Err(wanted - cap);
+        }
+        table.reserved_bytes += bytes;
+        drop(table);
+        Ok(Reservation {
+            quota: Arc::clone(self),
+            bytes,
+        })
+    }
+
+    /// Counts a stored body. Says what the body of this key that it replaces took.
+    pub(super) fn insert(&self, key: &[u8; 32], disk_bytes: u64, checked: Checked) -> Option<u64> {
+        self.lock().insert(key, disk_bytes, checked)
+    }
+
+    /// Counts a deleted body no more; says what it took.
+    pub(super) fn remove(&self, key: &[u8; 32]) -> Option<u64> {
+        let mut table = self.lock();
+        if let Counting::Running(deleted) = &mut table.counting {
+            deleted.insert(*key);
+        }
+        let slot = table.by_key.remove(key)?;
+        Some(table.vacate(slot))
+    }
+
+    /// Counts bodies that an earlier process left, but those replaced or deleted meanwhile.
+    pub(super) fn count(&self, found: &[Counted]) {
+        let mut table = self.lock();
+        for body in found {
+            let Counting::Running(deleted) = &table.counting else {
+                return;
+            };
+            if !deleted.contains(&body.key) && !table.by_key.contains_key(&body.key) {
+                table.insert(&body.key, body.disk_bytes, Checked::No);
+                let hour = u32::try_from(body.modified / 3600).unwrap_or(u32::MAX);
+                if let Some(slot) = table.slot_of(&body.key) {
+                    slot.noted_hour = hour;
+                }
+            }
+        }
+    }
+
+    /// All bodies have been counted: puts them in the order of their last known use.
+    pub(super) fn end_counting(&self) {
+        let mut table = self.lock();
+        table.counting = Counting::Done;
+        let Table {
+            slots, small, main, ..
+        } = &mut *table;
+        let age = |slot: &u32| slots.get(index(*slot)).map_or(0, |slot| slot.noted_hour);
+        small.make_contiguous().sort_by_key(age);
+        main.make_contiguous().sort_by_key(age);
+    }
+
+    /// Takes in a use that the index remembers: such a body was used again and stands in the main queue.
+    pub(super) fn load_use(&self, key: &[u8; 32], hour: u32) {
+        let mut table = self.lock();
+        let Some(found) = table.by_key.get(key).copied() else {
+            return;
+        };
+        let Some(slot) = table.slots.get_mut(index(found)) else {
+            return;
+        };
+        slot.noted_hour = slot.noted_hour.max(hour);
+        slot.uses = slot.uses.max(USES_FOR_MAIN + 1);
+    }
+
+    /// Counts a use; answers whether it is worth a row: the last that was written is at least an hour old.
+    pub(super) fn note_use(&self, key: &[u8; 32], hour: u32) -> bool {
+        let mut table = self.lock();
+        let Some(slot) = table.slot_of(key) else {
+            return false;
+        };
+        slot.uses = (slot.uses + 1).min(MAX_USES);
+        let due = slot.noted_hour < hour;
+        slot.noted_hour = slot.noted_hour.max(hour);
+        due
+    }
+
+    pub(super) fn contains(&self, key: &[u8; 32]) -> bool {
+        self.lock().by_key.contains_key(key)
+    }
+
+    pub(super) fn checked(&self, key: &[u8; 32]) -> Checked {
+        let mut table = self.lock();
+        table.slot_of(key).map_or(Checked::No, |slot| slot.checked)
+    }
+
+    pub(super) fn set_checked(&self, key: &[u8; 32]) {
+        if let Some(slot) = self.lock().slot_of(key) {
+            slot.checked = Checked::Yes;
+        }
+    }
+
+    /// The body that should go next. It stays counted until `remove`, but is not named again.
+    pub(super) fn victim(&self) -> Option<[u8; 32]> {
+        self.lock().victim()
+    }
+
+    pub(super) fn count_eviction(&self, bytes: u64) {
+        self.evictions.fetch_add(1, Ordering::Relaxed);
+        self.evicted_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+impl Table {
+    fn slot_of(&mut self, key: &[u8; 32]) -> Option<&mut Slot> {
+        let slot = *self.by_key.get(key)?;
+        self.slots.get_mut(index(slot))
+    }
+
+    fn insert(&mut self, key: &[u8; 32], disk_bytes: u64, checked: Checked) -> Option<u64> {
+        let units = u32::try_from(disk_bytes.div_ceil(512)).unwrap_or(u32::MAX);
+        let bytes = u64::from(units) * 512;
+        self.live_bytes += bytes;
+        if let Some(slot) = self.slot_of(key) {
+            let before = u64::from(std::mem::replace(&mut slot.units, units)) * 512;
+            slot.checked = checked;
+            let place = slot.place;
+            self.live_bytes -= before;
+            if place == Place::Small {
+                self.small_bytes = self.small_bytes + bytes - before;
+            }
+            return Some(before);
+        }
+        let place = if self.ghost_set.remove(&fingerprint(key)) {
+            Place::Main
+        } else {
+            Place::Small
+        };
+        let slot = Slot {
+            key: *key,
+            units,
+            noted_hour: 0,
+            uses: 0,
+            place,
+            checked,
+        };
+        let at = match self.free.pop() {
+            Some(at) => {
+                if let Some(free) = self.slots.get_mut(index(at)) {
+                    *free = slot;
+                }
+                at
+            }
+            None => {
+                // 2^32 bodies of a block each are 16 TiB of names alone; the cap is reached long before.
+                let at = u32::try_from(self.slots.len()).unwrap_or(u32::MAX);
+                self.slots.push(slot);
+                at
+            }
+        };
+        self.by_key.insert(*key, at);
+        match place {
+            Place::Main => self.main.push_back(at),
+            Place::Gone | Place::Small => {
+                self.small_bytes += bytes;
+                self.small.push_back(at);
+            }
+        }
+        None
+    }
+
+    /// Empties a slot whose key is gone from `by_key`; says what it took.
+    fn vacate(&mut self, at: u32) -> u64 {
+        let Some(slot) = self.slots.get_mut(index(at)) else {
+            return 0;
+        };
+        let bytes = u64::from(std::mem::take(&mut slot.units)) * 512;
+        let place = std::mem::replace(&mut slot.place, Place::Gone);
+        self.live_bytes -= bytes;
+        if place == Place::Small {
+            self.small_bytes -= bytes;
+        }
+        bytes
+    }
+
+    fn victim(&mut self) -> Option<[u8; 32]> {
+        // Each pass moves, forgets or weakens something, and uses end at `MAX_USES`.
+        loop {
+            let from_small = !self.small.is_empty()
+                && (self.main.is_empty() || self.small_bytes > self.live_bytes / SMALL_SHARE);
+            let at = if from_small {
+                self.small.pop_front()
+            } else {
+                self.main.pop_front()
+            }?;
+            let slot = self.slots.get_mut(index(at))?;
+            match slot.place {
+                Place::Gone => self.free.push(at),
+                Place::Small if slot.uses > USES_FOR_MAIN => {
+                    slot.uses = 0;
+                    slot.place = Place::Main;
+                    self.small_bytes -= u64::from(slot.units) * 512;
+                    self.main.push_back(at);
+                }
+                Place::Main if slot.uses > 0 => {
+                    slot.uses -= 1;
+                    self.main.push_back(at);
+                }
+                Place::Main | Place::Small => return Some(self.name_victim(at)),
+            }
+        }
+    }
+
+    /// The key in slot `at`, which is put back at the end, so that a body whose deletion fails is not lost from sight.
+    fn name_victim(&mut self, at: u32) -> [u8; 32] {
+        let Some(slot) = self.slots.get(index(at)) else {
+            return [0; 32];
+        };
+        let (key, place) = (slot.key, slot.place);
+        match place {
+            Place::Main => self.main.push_back(at),
+            Place::Gone | Place::Small => {
+                self.small.push_back(at);
+                self.remember_ghost(fingerprint(&key));
+            }
+        }
+        key
+    }
+
+    fn remember_ghost(&mut self, fingerprint: u64) {
+        if self.ghost_set.insert(fingerprint) {
+            self.ghosts.push_back(fingerprint);
+        }
+        // As many ghosts as bodies in the main queue (S3-FIFO), but some also while that is still empty.
+        while self.ghosts.len() > self.main.len().max(1024) {
+            if let Some(oldest) = self.ghosts.pop_front() {
+                self.ghost_set.remove(&oldest);
+            }
+        }
+    }
+}
+
+fn index(slot: u32) -> usize {
+    usize::try_from(slot).unwrap_or(usize::MAX)
+}
+
+/// The key is made of hashes already, so any eight bytes that tell id and rest apart will do.
+fn fingerprint(key: &[u8; 32]) -> u64 {
+    let part = |at: usize| {
+        let bytes = key
+            .get(at..at + 8)
+            .and_then(|bytes| bytes.first_chunk::<8>());
+        u64::from_le_bytes(bytes.copied().unwrap_or_default())
+    };
+    part(0) ^ part(8).rotate_left(1) ^ part(16) ^ part(24)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(n: u64) -> [u8; 32] {
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&n.to_le_bytes());
+        key
+    }
+
+    fn filled(cap: u64, bodies: u64) -> Arc<Quota> {
+        let quota = Arc::new(Quota::new(cap));
+        quota.end_counting();
+        for n in 0..bodies {
+            assert_eq!(quota.insert(&key(n), 4096, Checked::Yes), None);
+        }
+        quota
+    }
+
+    #[test]
+    fn a_reservation_counts_until_it_is_dropped() {
+        let quota = filled(10_000, 1);
+        let first = quota.reserve(5000).unwrap();
+        assert_eq!(quota.reserve(1000).unwrap_err(), 96);
+        let mut second = quota.reserve(904).unwrap();
+        second.join(first);
+        assert_eq!((second.bytes(), quota.sums().reserved), (5904, 5904));
+        drop(second);
+        assert_eq!(quota.sums().reserved, 0);
+        quota.linger(4096);
+        assert!(quota.reserve(5000).is_err());
+    }
+
+    #[test]
+    fn a_replaced_body_is_counted_once() {
+        let quota = filled(1 << 20, 3);
+        assert_eq!(quota.insert(&key(1), 8192, Checked::Yes), Some(4096));
+        assert_eq!((quota.sums().live, quota.sums().entries), (16_384, 3));
+        assert_eq!(quota.remove(&key(1)), Some(8192));
+        assert_eq!(quota.remove(&key(1)), None);
+        assert_eq!((quota.sums().live, quota.sums().entries), (8192, 2));
+    }
+
+    #[test]
+    fn a_scan_evicts_itself_and_not_what_is_used() {
+        let quota = filled(1 << 30, 100);
+        for n in 0..100 {
+            quota.note_use(&key(n), 0);
+            quota.note_use(&key(n), 0);
+        }
+        for n in 1000..3000 {
+            quota.insert(&key(n), 4096, Checked::Yes);
+            while quota.sums().live > 120 * 4096 {
+                quota.remove(&quota.victim().unwrap());
+            }
+        }
+        let kept = (0..100).filter(|n| quota.contains(&key(*n))).count();
+        assert!(kept > 90, "{kept} of 100 used bodies are left");
+    }
+
+    #[test]
+    fn a_body_that_comes_back_goes_to_the_main_queue() {
+        let quota = filled(1 << 30, 3);
+        let gone = quota.victim().unwrap();
+        quota.remove(&gone);
+        quota.insert(&gone, 4096, Checked::Yes);
+        assert_eq!(quota.lock().slot_of(&gone).unwrap().place, Place::Main);
+    }
+
+    #[test]
+    fn eviction_ends_when_nothing_is_left_and_slots_are_used_again() {
+        let quota = filled(1 << 30, 50);
+        for _ in 0..4 {
+            for n in 0..50 {
+                quota.insert(&key(n), 512, Checked::Yes);
+                quota.note_use(&key(n), 1);
+            }
+            while let Some(victim) = quota.victim() {
+                quota.remove(&victim);
+            }
+        }
+        assert_eq!((quota.sums().live, quota.sums().entries), (0, 0));
+        assert!(quota.lock().slots.len() <= 100);
+    }
+
+    #[test]
+    fn the_count_of_an_earlier_process_yields_to_what_happened_meanwhile() {
+        let quota = Arc::new(Quota::new(1 << 30));
+        quota.insert(&key(1), 8192, Checked::Yes);
+        quota.remove(&key(2));
+        let found = [1, 2, 3].map(|n| Counted {
+            key: key(n),
+            disk_bytes: 4096,
+            modified: 0,
+        });
+        quota.count(&found);
+        quota.end_counting();
+        assert!(!quota.contains(&key(2)));
+        assert_eq!(quota.sums().live, 8192 + 4096);
+        assert_eq!(quota.checked(&key(1)), Checked::Yes);
+        assert_eq!(quota.checked(&key(3)), Checked::No);
+    }
+
+    #[test]
+    fn a_use_is_written_at_most_hourly() {
+        let quota = filled(1 << 30, 1);
+        assert!(quota.note_use(&key(0), 500));
+        assert!(!quota.note_use(&key(0), 500));
+        assert!(quota.note_use(&key(0), 501));
+        assert!(!quota.note_use(&key(9), 500));
+    }
+}

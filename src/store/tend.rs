@@ -1,0 +1,396 @@
+//! The index's life: opening, loading, rebuilding, writing, dying; and the store's upkeep.
+//!
+//! Each is a tracked task. Refuses to let any of it delay a request.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use tokio::sync::mpsc;
+
+use super::body::Stored;
+use super::fault::StoreFault;
+use super::index::{IndexState, Live, row};
+use super::lookup::adopted;
+use super::memory::Found;
+use super::pending::{Change, Pace};
+use super::quota::Checked;
+use super::record::{GateRow, decode_absence};
+use super::settings::Step;
+use super::{Count, Shared, recover};
+use crate::platform;
+
+/// Rows that one scan of the index loads: a few milliseconds.
+const SCAN_STEP: usize = 4096;
+/// While more rows than this wait, a rebuild waits too: requests' rows go first.
+const REBUILD_BACKLOG: usize = 256;
+/// Bodies that one call of a rebuild opens.
+const REBUILD_STEP: usize = 64;
+/// An index is not tried on a disk with less room than this: it would die of it, and only so many deaths are allowed.
+const INDEX_ROOM_BYTES: u64 = 8 << 20;
+/// How often a full disk is looked at again.
+const FULL_DISK_POLL: Duration = Duration::from_secs(5);
+/// moka keeps what is not asked for until its upkeep runs.
+const MEMORY_UPKEEP: Duration = Duration::from_secs(1);
+/// Uses are written and the index is measured this often.
+const DISK_UPKEEP: Duration = Duration::from_secs(60);
+/// Piece in which a body is read to check it: short enough that other blocking calls come between.
+const CHECK_STEP: u64 = 1 << 20;
+
+impl Shared {
+    /// Gives up the index in folder `number` and tries the next.
+    pub(super) fn index_died(self: &Arc<Self>, number: u64, fault: StoreFault) {
+        let next = self.index.bury(number);
+        if self.index.number() == number && next.is_none() && self.index.state() != IndexState::Dead
+        {
+            return;
+        }
+        let dropped = self.pending.drain();
+        tracing::warn!(%fault, number, rows = dropped.len(), "the index died");
+        self.settle_changes(dropped.iter());
+        if let Some(next) = next
+            && !self.is_ending()
+        {
+            let shared = Arc::clone(self);
+            self.io.tasks.spawn("index", open_index(shared, next));
+        }
+    }
+
+    /// Rows were written or given up: what waited for them is held open now, and shown no more by the overlay.
+    fn settle_changes<'a>(&self, changes: impl Iterator<Item = &'a Change>) {
+        for change in changes {
+            let Some(key) = &change.entry else {
+                continue;
+            };
+            if let Some(stored) = self.overlay.waiting(key, change.stamp) {
+                self.handles.insert(&stored, Found::Row);
+                self.overlay.settle(key, change.stamp);
+            }
+        }
+    }
+
+    pub(super) fn put_gate(&self, gate: &GateRow) {
+        self.change(row::gate(gate), Some(gate.encode()), None);
+    }
+}
+
+/// Opens the index, loads what lives in memory, adds rows of bodies that it does not know.
+pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
+    if !wait_for_room(&shared).await {
+        return;
+    }
+    let limit = shared.settings.index_deadline;
+    let folder = shared.layout.index(number);
+    let open = move || Live::open(&folder, number);
+    let live = match shared.io.call(Step::IndexOpen, limit, open).await {
+        Ok(live) => Arc::new(live),
+        Err(fault) => return shared.index_died(number, fault),
+    };
+    if !shared.index.opened(&live) {
+        return;
+    }
+    if let Err(fault) = load(&shared, &live).await {
+        return shared.index_died(number, fault);
+    }
+    let marker = {
+        let live = Arc::clone(&live);
+        let read = move || live.read(row::REBUILT);
+        shared.io.call(Step::IndexRead, limit, read).await
+    };
+    match marker {
+        Err(fault) => return shared.index_died(number, fault),
+        Ok(Some(_)) => {}
+        Ok(None) => {
+            for gate in shared.gates.rows() {
+                shared.put_gate(&gate);
+            }
+            if !rebuild(&shared, number).await {
+                return;
+            }
+            shared.change(row::REBUILT.to_vec(), Some(vec![1]), None);
+        }
+    }
+    shared.index.rebuilt(number);
+    measure(&shared).await;
+}
+
+/// Waits while the disk is too full to open an index; `false` if the process ends first.
+async fn wait_for_room(shared: &Arc<Shared>) -> bool {
+    loop {
+        let layout = shared.layout.clone();
+        let space = move || Ok(platform::space(layout.root(), layout.portability));
+        let space = shared.quiet(space).await.ok().flatten();
+        if space.is_none_or(|space| space.free >= INDEX_ROOM_BYTES) {
+            return true;
+        }
+        if shared.pause(FULL_DISK_POLL).await {
+            return false;
+        }
+    }
+}
+
+/// Loads epochs, absences, and, once the bodies are counted, their last uses.
+async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> {
+    let now = shared.clock.now();
+    scan(shared, live, row::GATE, |_, value| {
+        if let Some(gate) = GateRow::decode(value)
+            && let Some(changed) = shared.gates.load(&gate, now)
+        {
+            shared.put_gate(&changed);
+        }
+    })
+    .await?;
+    scan(shared, live, row::ABSENCE, |_, value| {
+        if let Some((key, absence)) = decode_absence(value) {
+            for gone in shared.absences.load(&key, &absence) {
+                shared.change(row::absence(&gone), None, None);
+            }
+        }
+    })
+    .await?;
+    let mut counted = shared.counted.subscribe();
+    let _ = counted.wait_for(|count| *count == Count::Done).await;
+    let mut uses: Vec<([u8; 32], u32)> = Vec::new();
+    scan(shared, live, row::USE, |name, value| {
+        let key = name.get(1..).and_then(|key| key.first_chunk::<32>());
+        let hour = value.first_chunk::<4>();
+        if let (Some(key), Some(hour)) = (key, hour) {
+            uses.push((*key, u32::from_le_bytes(*hour)));
+        }
+    })
+    .await?;
+    for (key, hour) in uses {
+        if shared.quota.contains(&key) {
+            shared.quota.load_use(&key, hour);
+        } else {
+            // Its body was evicted or deleted since.
+            shared.change(row::last_use(&key), None, None);
+        }
+    }
+    shared.quota.end_counting();
+    Ok(())
+}
+
+async fn scan(
+    shared: &Arc<Shared>,
+    live: &Arc<Live>,
+    kind: u8,
+    mut see: impl FnMut(&[u8], &[u8]),
+) -> Result<(), StoreFault> {
+    let limit = shared.settings.index_deadline;
+    let mut after = None;
+    loop {
+        let (reader, from) = (Arc::clone(live), after.take());
+        let read = move || reader.scan(kind, from, SCAN_STEP);
+        let rows = shared.io.call(Step::IndexRead, limit, read).await?;
+        for (name, value) in &rows {
+            see(name, value);
+        }
+        if rows.len() < SCAN_STEP {
+            return Ok(());
+        }
+        after = rows.into_iter().next_back().map(|(name, _)| name);
+    }
+}
+
+/// Adds a row for every body without one; `false` if the index was given up or the process ends meanwhile.
+async fn rebuild(shared: &Arc<Shared>, number: u64) -> bool {
+    for last in 0..=u8::MAX {
+        let mut keys = recover::list(shared, last).await;
+        while !keys.is_empty() {
+            let step = keys.split_off(keys.len().saturating_sub(REBUILD_STEP));
+            for key in step {
+                adopt(shared, key).await;
+            }
+            while shared.pending.waiting() > REBUILD_BACKLOG {
+                shared.pending.below(REBUILD_BACKLOG).await;
+            }
+            if shared.is_ending() || shared.index.number() != number {
+                return false;
+            }
+        }
+    }
+    // The marker must not be durable before the rows are; batches keep the order.
+    shared.index.live().is_some()
+}
+
+/// Writes the row of one body, as its trailer tells it or as this process knows it better.
+async fn adopt(shared: &Arc<Shared>, key: [u8; 32]) {
+    let limit = shared.settings.index_deadline;
+    let Ok(_guard) = shared.locks.lock(&key, limit).await else {
+        return;
+    };
+    let layout = shared.layout.clone();
+    let open = move || layout.open(&key);
+    // A damaged one is set aside by the lookup that hits it.
+    let Ok(Some(opened)) = shared.quiet(open).await else {
+        return;
+    };
+    let entry = adopted(&opened);
+    shared.saw_sequence(entry.sequence);
+    let sequence = entry.sequence;
+    let known = shared.held(&entry.key);
+    let entry = match known {
+        Some(known) if shared.overlay.contains(&key) => {
+            // Its own row is on its way.
+            let _ = known;
+            return;
+        }
+        Some(known) if known.entry.sequence == sequence => (*known.entry).clone(),
+        Some(_) | None => entry,
+    };
+    if !shared.quota.contains(&key) {
+        shared.quota.insert(&key, opened.disk_bytes, Checked::No);
+    }
+    let value = super::record::Row::encode(&entry, super::index::MAX_VALUE_BYTES);
+    shared.change(row::entry(&key), Some(value), None);
+}
+
+/// The one writer of the index.
+pub(super) async fn write_rows(shared: Arc<Shared>) {
+    while shared.pending.ready().await {
+        let Some(live) = shared.index.settled().await else {
+            let dropped = shared.pending.drain();
+            shared.settle_changes(dropped.iter());
+            continue;
+        };
+        let limit = shared.settings.index_deadline;
+        let batch = Arc::new(shared.pending.take(shared.clock.instant()));
+        let (writer, changes) = (Arc::clone(&live), Arc::clone(&batch));
+        let write = move || writer.write(&changes);
+        let written = shared.io.call(Step::Row, limit, write).await;
+        shared.settle_changes(batch.changes.iter().map(|(_, change)| change));
+        shared.pending.settle();
+        match written {
+            Ok(()) => {
+                let rows = u64::try_from(batch.changes.len()).unwrap_or(u64::MAX);
+                shared.written_rows.fetch_add(rows, Ordering::Relaxed);
+            }
+            Err(fault) => shared.index_died(live.number, fault),
+        }
+    }
+}
+
+/// Keeps the memory tier in order, writes uses, measures the index.
+pub(super) async fn keep_up(shared: Arc<Shared>) {
+    let layout = shared.layout.clone();
+    let (ballast, min_free) = (
+        shared.settings.ballast_bytes,
+        shared.settings.min_free_bytes,
+    );
+    let _ = shared
+        .quiet(move || recover::make_ballast(&layout, ballast, min_free))
+        .await;
+    let mut since_disk = Duration::ZERO;
+    while !shared.pause(MEMORY_UPKEEP).await {
+        shared.answers.maintain();
+        since_disk += MEMORY_UPKEEP;
+        if since_disk >= DISK_UPKEEP {
+            since_disk = Duration::ZERO;
+            shared.write_uses();
+            shared.open_bodies.sweep();
+            measure(&shared).await;
+        }
+    }
+}
+
+/// Measures what is on the disk beside the bodies, and the room that is left.
+async fn measure(shared: &Arc<Shared>) {
+    let (layout, number) = (shared.layout.clone(), shared.index.number());
+    let measure = move || {
+        let space = platform::space(layout.root(), layout.portability);
+        Ok((recover::overhead_bytes(&layout, number), space))
+    };
+    if let Ok((overhead, space)) = shared.quiet(measure).await {
+        shared.quota.set_overhead(overhead);
+        let free = space.map_or(u64::MAX, |space| space.free);
+        shared.free_bytes.store(free, Ordering::Relaxed);
+    }
+}
+
+impl Shared {
+    /// Queues the rows of uses noted since the last time.
+    pub(super) fn write_uses(&self) {
+        let uses: HashMap<[u8; 32], u32> = std::mem::take(&mut *self.lock_uses());
+        for (key, hour) in uses {
+            if self.quota.contains(&key) {
+                let value = hour.to_le_bytes().to_vec();
+                self.change(row::last_use(&key), Some(value), None);
+            }
+        }
+    }
+
+    /// Ends the writer once nothing can come any more, and every other task at once.
+    pub(super) fn end(&self) {
+        self.ending.send_replace(true);
+        self.pending.set_pace(Pace::End);
+    }
+}
+
+/// Ends the store's tasks when the process drains.
+pub(super) async fn end_on_drain(shared: Arc<Shared>) {
+    let tasks = shared.io.tasks.clone();
+    tokio::select! {
+        () = tasks.draining() => {}
+        () = shared.ended() => {}
+    }
+    shared.write_uses();
+    shared.pending.set_pace(Pace::Hurry);
+    // Every writer and every publication holds a permit: with all of them back, no row can come.
+    let all = shared.max_pending;
+    let _ = tokio::select! {
+        all = Arc::clone(&shared.permits).acquire_many_owned(all) => Some(all),
+        () = shared.ended() => None,
+    };
+    shared.end();
+}
+
+/// Checks bodies whose first hit since the start was just answered: one at a time, in small pieces.
+pub(super) async fn check_bodies(shared: Arc<Shared>, mut queue: mpsc::Receiver<Stored>) {
+    loop {
+        let stored = tokio::select! {
+            stored = queue.recv() => stored,
+            () = shared.ended() => None,
+        };
+        let Some(stored) = stored else {
+            return;
+        };
+        match check(&shared, &stored).await {
+            Ok(Checked::Yes) => shared.quota.set_checked(stored.entry.key.bytes()),
+            Ok(Checked::No) | Err(StoreFault::Truncated) => {
+                shared.io.faults.count(StoreFault::Rotten);
+                shared.quarantine(&stored, "checksum").await;
+            }
+            // The disk failed, not the body: the next hit tries again.
+            Err(_) => stored.body.want_check(),
+        }
+    }
+}
+
+async fn check(shared: &Arc<Shared>, stored: &Stored) -> Result<Checked, StoreFault> {
+    let length = stored.body.len();
+    let (mut at, mut crc) = (0, 0);
+    while at < length {
+        if shared.is_ending() {
+            return Err(StoreFault::Timeout);
+        }
+        let end = length.min(at + CHECK_STEP);
+        let piece: Bytes = stored.body.read(at..end).await?;
+        crc = crc32c::crc32c_append(crc, &piece);
+        at = end;
+    }
+    Ok(match stored.body.crc() {
+        Some(expected) if expected != crc => Checked::No,
+        Some(_) | None => Checked::Yes,
+    })
+}
+
+/// Hours since 1970.
+pub(super) fn hour(now: SystemTime) -> u32 {
+    let since = now
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    u32::try_from(since.as_secs() / 3600).unwrap_or(u32::MAX)
+}

@@ -1,0 +1,349 @@
+//! Reads: one address followed to an answer.
+//!
+//! It refuses to send anything of a client but the `Via` of the request that it is asked for.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ACCEPT_ENCODING, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
+};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http_body::Body as _;
+use http_body_util::Empty;
+use hyper::body::Incoming;
+use hyper_util::client::legacy::connect::capture_connection;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use super::auth::Access;
+use super::body::ResponseBody;
+use super::connect::PrivateAddresses;
+use super::error::{Phase, UpstreamError};
+use super::line::Line;
+use super::redirect;
+use super::retry::{self, Again, Counts, Pauses};
+use super::url::{Address, Origin};
+use super::{Shared, Upstream};
+
+/// How to ask.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum FetchMethod {
+    /// For the body.
+    Get,
+    /// For the headers alone.
+    Head,
+}
+
+/// Which content coding may come.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Accept {
+    /// None: packages and what else is kept byte for byte.
+    Content,
+    /// gzip.
+    Document,
+}
+
+/// Validators of the stored response, as the upstream wrote them: nuget.org's entity tag has no quotes (2.8.3).
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct Conditional {
+    /// Sent as `If-None-Match`.
+    pub etag: Option<HeaderValue>,
+    /// Sent as `If-Modified-Since`.
+    pub last_modified: Option<HeaderValue>,
+}
+
+/// A read.
+#[derive(Clone, Debug)]
+pub struct Fetch {
+    /// Which coding may come.
+    pub accept: Accept,
+    /// The feed's credential and origins.
+    pub access: Access,
+    /// When the wait for a usable answer ends, retries and redirects included.
+    pub hold: Instant,
+    /// GET or HEAD.
+    pub method: FetchMethod,
+    /// The absolute address.
+    pub url: String,
+    /// To revalidate with.
+    pub validators: Option<Conditional>,
+    /// The `Via` values of the client's request that led to this one.
+    pub via: Vec<String>,
+}
+
+/// An answer whose header has come.
+#[derive(Debug)]
+pub struct Fetched {
+    /// Its body. Empty, whatever the headers say, if the hold ran out after an answer that was worth a retry.
+    pub body: ResponseBody,
+    /// Its headers, as they came.
+    pub headers: HeaderMap,
+    /// How many bytes the body has; for a HEAD, would have.
+    pub length: Option<u64>,
+    /// Who sent it, after redirects.
+    pub origin: Origin,
+    /// Its status.
+    pub status: StatusCode,
+    /// Where it came from, after redirects, without the query: fit for logs.
+    pub url: String,
+}
+
+/// The answer of one origin, and the permit that it holds.
+struct Answer {
+    permit: Option<OwnedSemaphorePermit>,
+    response: Response<Option<Incoming>>,
+}
+
+impl Upstream {
+    /// Asks for one address. Redirects are followed; connect failures, broken connections and the passing statuses
+    /// (408, 429, 500, 502, 503, 504) are tried again while the hold lasts. What is left when it ends, any other
+    /// status, and a Retry-After beyond the hold come back as they are.
+    ///
+    /// # Errors
+    /// [`UpstreamError`] if no answer came.
+    pub async fn fetch(&self, fetch: Fetch) -> Result<Fetched, UpstreamError> {
+        self.shared.fetch(&fetch).await
+    }
+}
+
+impl Shared {
+    async fn fetch(self: &Arc<Self>, fetch: &Fetch) -> Result<Fetched, UpstreamError> {
+        let mut address = Address::parse(fetch.url.as_bytes()).map_err(UpstreamError::BadUrl)?;
+        for _ in 0..=self.settings.max_redirects {
+            let line = self.line(address.origin());
+            // Boxed: the state of an attempt is large, and the caller's future holds this one.
+            let answer = Box::pin(self.ask(&line, fetch, &address)).await?;
+            let status = answer.response.status();
+            if !redirect::is_redirect(status) {
+                return Ok(self.fetched(fetch, &address, answer));
+            }
+            address = redirect::target(&address, status, answer.response.headers())?;
+            tracing::debug!(to = address.without_query(), "redirect followed");
+        }
+        Err(UpstreamError::TooManyRedirects {
+            origin: address.origin().clone(),
+        })
+    }
+
+    fn fetched(&self, fetch: &Fetch, address: &Address, answer: Answer) -> Fetched {
+        let (parts, incoming) = answer.response.into_parts();
+        let (origin, clock) = (address.origin().clone(), self.clock.clone());
+        let named = || {
+            let value = parts.headers.get(CONTENT_LENGTH)?;
+            value.to_str().ok()?.parse().ok()
+        };
+        let length = match (fetch.method, &incoming) {
+            (FetchMethod::Get, Some(incoming)) => incoming.size_hint().exact(),
+            (FetchMethod::Get, None) => Some(0),
+            (FetchMethod::Head, _) => named(),
+        };
+        let body = match incoming {
+            None => ResponseBody::whole(None, origin.clone(), &self.settings, clock),
+            Some(incoming) => ResponseBody::new(
+                incoming,
+                answer.permit,
+                origin.clone(),
+                &self.settings,
+                clock,
+            ),
+        };
+        Fetched {
+            body,
+            headers: parts.headers,
+            length,
+            origin,
+            status: parts.status,
+            url: address.without_query(),
+        }
+    }
+
+    /// Asks one origin until it gives an answer to hand on.
+    async fn ask(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        fetch: &Fetch,
+        address: &Address,
+    ) -> Result<Answer, UpstreamError> {
+        let asked = self.clock.instant();
+        let mut pauses = Pauses::new(retry::chance());
+        let mut last = None;
+        let outcome = tokio::select! {
+            biased;
+            refused = line.health.opened() => return Err(refused),
+            outcome = self.try_until_usable(line, fetch, address, &mut pauses, &mut last) => outcome,
+            () = tokio::time::sleep_until(fetch.hold) => None,
+        };
+        if let Some(outcome) = outcome {
+            return outcome;
+        }
+        let last = match last {
+            Some(Ok(answer)) => return Ok(answer),
+            Some(Err(error)) => Some(Box::new(error)),
+            None => None,
+        };
+        let held_out = UpstreamError::HeldOut {
+            origin: line.origin().clone(),
+            last,
+        };
+        line.health.hold_expired(asked, &held_out);
+        self.keep_watch(line);
+        Err(held_out)
+    }
+
+    /// Attempt after attempt; `None` if the next would begin after the hold. `last` is the best that came so far.
+    async fn try_until_usable(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        fetch: &Fetch,
+        address: &Address,
+        pauses: &mut Pauses,
+        last: &mut Option<Result<Answer, UpstreamError>>,
+    ) -> Option<Result<Answer, UpstreamError>> {
+        loop {
+            let began = self.clock.instant();
+            let mut pause = pauses.next();
+            match self.attempt(line, fetch, address).await {
+                Ok(answer) if !retry::is_passing(answer.response.status()) => {
+                    return Some(Ok(answer));
+                }
+                Ok(answer) => {
+                    let headers = answer.response.headers();
+                    let wished = retry::retry_after(headers, self.clock.now());
+                    pause = pause.max(wished.unwrap_or_default());
+                    let fits = self
+                        .clock
+                        .instant()
+                        .checked_add(pause)
+                        .is_some_and(|next| next < fetch.hold);
+                    if !fits {
+                        return Some(Ok(answer));
+                    }
+                    // The permit and the connection are free while we pause.
+                    *last = Some(Ok(Answer {
+                        permit: None,
+                        response: answer.response.map(|_| None),
+                    }));
+                }
+                Err(error) => {
+                    let (counts, again) = retry::judge(&error);
+                    tracing::debug!(origin = %line.origin(), %error, "no answer");
+                    if counts == Counts::Yes {
+                        line.health.failed(began, &error);
+                        self.keep_watch(line);
+                    }
+                    if again == Again::No {
+                        return Some(Err(error));
+                    }
+                    // An answer says more than a later failure.
+                    if !matches!(last, Some(Ok(_))) {
+                        *last = Some(Err(error));
+                    }
+                    if self.clock.instant() + pause >= fetch.hold {
+                        return None;
+                    }
+                }
+            }
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One request to one origin, up to the header of its answer.
+    async fn attempt(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        fetch: &Fetch,
+        address: &Address,
+    ) -> Result<Answer, UpstreamError> {
+        let mut private = self.allowance(line.origin(), &fetch.access).await?;
+        let _waiting = line.health.begin_wait();
+        self.keep_watch(line);
+        let permit = line.permit().await;
+        loop {
+            let request = self.request(fetch, address)?;
+            let outcome = self.exchange(line, private, request).await;
+            let refused = matches!(outcome, Err(UpstreamError::PrivateAddress { .. }))
+                && private == PrivateAddresses::Refuse;
+            if refused && self.connector.is_private(fetch.access.upstream()).await {
+                private = PrivateAddresses::Allow;
+                continue;
+            }
+            return outcome.map(|response| Answer {
+                permit,
+                response: response.map(Some),
+            });
+        }
+    }
+
+    async fn exchange(
+        &self,
+        line: &Line,
+        private: PrivateAddresses,
+        mut request: Request<Empty<Bytes>>,
+    ) -> Result<Response<Incoming>, UpstreamError> {
+        let mut captured = capture_connection(&mut request);
+        let answer = line.client(self, private).request(request);
+        // The connection has a limit of its own.
+        let silence = async {
+            drop(captured.wait_for_connection_metadata().await);
+            tokio::time::sleep(self.settings.first_byte_timeout).await;
+        };
+        tokio::select! {
+            biased;
+            answer = answer => {
+                answer.map_err(|error| UpstreamError::from_client(line.origin(), &error))
+            }
+            () = silence => {
+                line.renew();
+                Err(UpstreamError::TimedOut {
+                    origin: line.origin().clone(),
+                    phase: Phase::FirstByte,
+                })
+            }
+        }
+    }
+
+    fn request(
+        &self,
+        fetch: &Fetch,
+        address: &Address,
+    ) -> Result<Request<Empty<Bytes>>, UpstreamError> {
+        let mut request = Request::new(Empty::new());
+        *request.uri_mut() = address.uri().map_err(UpstreamError::BadUrl)?;
+        *request.method_mut() = match fetch.method {
+            FetchMethod::Get => Method::GET,
+            FetchMethod::Head => Method::HEAD,
+        };
+        let headers = request.headers_mut();
+        self.introduce(&fetch.via, headers);
+        let coding = match fetch.accept {
+            Accept::Content => "identity",
+            Accept::Document => "gzip",
+        };
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding));
+        if let Some(validators) = &fetch.validators {
+            for (name, value) in [
+                (IF_NONE_MATCH, &validators.etag),
+                (IF_MODIFIED_SINCE, &validators.last_modified),
+            ] {
+                if let Some(value) = value {
+                    headers.insert(name, value.clone());
+                }
+            }
+        }
+        fetch.access.apply(address.origin(), headers);
+        Ok(request)
+    }
+
+    /// Says who we are, and through whom the request came. What no header can hold is left out.
+    pub(super) fn introduce(&self, via: &[String], headers: &mut HeaderMap) {
+        if let Ok(agent) = HeaderValue::try_from(&self.product.user_agent) {
+            headers.entry(USER_AGENT).or_insert(agent);
+        }
+        let via =
+            HeaderValue::try_from(self.via(via)).or_else(|_| HeaderValue::try_from(self.via(&[])));
+        if let Ok(via) = via {
+            headers.insert(VIA, via);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! Watches an origin while requests wait for it, and probes it while it does not answer.
+//!
+//! A probe is a request of ours on a connection of its own, without credentials: any byte proves the origin alive, and
+//! the connection notes it. It refuses to risk a client's request on an origin that may be dead.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::HOST;
+use http::{HeaderValue, Method, Request};
+use http_body_util::Empty;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+
+use super::Shared;
+use super::connect::Protocols;
+use super::error::{Phase, UpstreamError};
+use super::health::Watch;
+use super::line::Line;
+
+impl Shared {
+    /// Has the origin watched until it is well and nobody waits for it.
+    pub(super) fn keep_watch(self: &Arc<Self>, line: &Arc<Line>) {
+        if self.tasks.is_draining() || !line.health.claim_watch() {
+            return;
+        }
+        let (shared, line, tasks) = (Arc::downgrade(self), Arc::clone(line), self.tasks.clone());
+        self.tasks.spawn("upstream watch", async move {
+            let watch = async {
+                loop {
+                    match line.health.watch() {
+                        Watch::End => return,
+                        Watch::Probe => {
+                            // Nobody is left to ask for.
+                            let Some(shared) = shared.upgrade() else {
+                                return;
+                            };
+                            shared.probe(&line).await;
+                        }
+                        Watch::Until(instant) => tokio::select! {
+                            () = tokio::time::sleep_until(instant) => {}
+                            () = line.health.changed() => {}
+                        },
+                    }
+                }
+            };
+            tokio::select! {
+                () = watch => {}
+                () = tasks.draining() => {}
+            }
+        });
+    }
+
+    async fn probe(&self, line: &Line) {
+        // Whatever hangs, it is not worth keeping.
+        line.renew();
+        let asked = self.clock.instant();
+        let limit = self.settings.first_byte_timeout;
+        let outcome = tokio::time::timeout(limit, self.send_probe(line)).await;
+        if line.health.sent_since(asked) {
+            return;
+        }
+        line.health.probe_failed();
+        match outcome {
+            Ok(Ok(())) | Err(_) => tracing::debug!(origin = %line.origin(), "probe unanswered"),
+            Ok(Err(error)) => tracing::debug!(origin = %line.origin(), %error, "probe failed"),
+        }
+    }
+
+    async fn send_probe(&self, line: &Line) -> Result<(), UpstreamError> {
+        let origin = line.origin();
+        let (address, private) = line.probe();
+        let wire = line.dialer(self, private).dial(Protocols::Http1).await;
+        let wire = wire.map_err(|error| UpstreamError::from_connect(origin, &error))?;
+        let (mut sender, connection) = http1::handshake(TokioIo::new(wire))
+            .await
+            .map_err(|error| UpstreamError::from_hyper(origin, &error, Phase::FirstByte))?;
+        let mut request = Request::new(Empty::<Bytes>::new());
+        *request.method_mut() = Method::HEAD;
+        *request.uri_mut() = http::Uri::from_static("/");
+        if let Some(address) = &address {
+            *request.method_mut() = Method::GET;
+            *request.uri_mut() = address
+                .path_and_query()
+                .map_err(UpstreamError::BadUrl)?
+                .into();
+        }
+        let headers = request.headers_mut();
+        if let Ok(host) = HeaderValue::try_from(origin.authority()) {
+            headers.insert(HOST, host);
+        }
+        self.introduce(&[], headers);
+        let answer = tokio::select! {
+            answer = sender.send_request(request) => answer.map(drop),
+            ended = connection => ended,
+        };
+        answer.map_err(|error| UpstreamError::from_hyper(origin, &error, Phase::FirstByte))
+    }
+}
