@@ -243,6 +243,7 @@ async fn run(config: Config) -> Result<(), String> {
         &via_token,
     )
     .map_err(|error| error.to_string())?;
+    proxy.start_upkeep();
     let server = Server::new(config.server, proxy, telemetry.clone(), tasks.clone());
     let ended = server.run(listeners, signals).await;
     tracing::info!(?ended, "stopped serving");

@@ -1,6 +1,7 @@
 //! A feed at run time: what its upstream's service index says, and where every resource of it lies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -24,6 +25,8 @@ pub(super) struct Feed {
     /// Its name, shared with log lines.
     pub(super) name: Arc<str>,
     pub(super) settings: FeedSettings,
+    /// Whether it was asked for anything since upkeep last looked. Set at first: data is fetched at start.
+    used: AtomicBool,
     /// What its requests carry, and the origins that may see it.
     pub(super) access: Access,
     state: Mutex<State>,
@@ -71,9 +74,20 @@ impl Feed {
         Self {
             name: settings.name.as_str().into(),
             settings,
+            used: AtomicBool::new(true),
             access,
             state: Mutex::new(State::default()),
         }
+    }
+
+    /// Notes that somebody asked for something of it.
+    pub(super) fn note_use(&self) {
+        self.used.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether somebody asked for something of it since this was last called.
+    pub(super) fn take_use(&self) -> bool {
+        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// The model, if it need not be asked for again yet.

@@ -20,6 +20,7 @@ mod respond;
 pub mod route;
 mod settings;
 mod told;
+mod upkeep;
 mod view;
 pub mod welcome;
 
@@ -317,6 +318,7 @@ impl Proxy {
         let Some(feed) = feed else {
             return respond::refusal(facts, &Refusal::NoSuchPath("no feed of this name".into()));
         };
+        feed.note_use();
         told.subject = Subject {
             feed: Some(Arc::clone(&feed.name)),
             ..subject_of(&resource)
