@@ -1,4 +1,66 @@
-//! Sluice: a caching reverse proxy for NuGet V3 feeds.
+//! Sluice: a caching reverse proxy for NuGet V3 feeds. This page is the map.
+//!
+//! Sluice is one crate, one binary, one process. It mounts *feeds*, each a name and an upstream service index, answers
+//! every request it can from what it keeps, and asks the upstream at most once for what it lacks.
+//!
+//! ```text
+//! client ──HTTP/1.1──▶ server ──▶ proxy ──▶ decision ──▶ memory (moka) ─▶ index (sled) + bodies (files)
+//!                                   │                                        ▲
+//!                                   └──▶ flight (one per key) ──▶ upstream ──┘  streams to clients while it writes
+//! ```
+//!
+//! # The life of a request
+//!
+//! 1. [`server`] accepts a connection once there is a permit for it, and hands each request to [`proxy::Proxy::handle`].
+//! 2. [`proxy::base`] finds the base URL: what the client calls us, with which every link of the answer begins.
+//! 3. [`proxy::route`] turns the path into a resource; every spelling of an id or version reaches the same one.
+//! 4. A document that is in memory, fresh and of the current epoch is answered from there: no file, no index, no JSON.
+//! 5. Otherwise a view says which stored documents the answer is made of. For each, [`cache::decision::decide`] says
+//!    from what is stored, the epochs, the policy and the state of the origin what to do: serve, ask and wait, ask
+//!    behind the answer, or refuse.
+//! 6. Who must ask joins the [`flight`] for that key, or leads it: one fetch through [`upstream`], checked whole
+//!    ([`nuget`]), written into the [`store`]. Readers of a package follow its file while it grows.
+//! 7. The view is rendered: links pointed at us, every other byte as it was; coded; kept in memory.
+//! 8. `respond` makes the response. One [`proxy::outcome::Completed`] event leaves for log and metrics.
+//!
+//! # Modules
+//!
+//! | module | what it is | what it must not know |
+//! |---|---|---|
+//! | [`nuget`] | the protocol as pure functions: ids, versions, readers that yield spans | HTTP, time, storage |
+//! | [`cache`] | HTTP caching as pure functions: keys, epochs, freshness, the decision | tokio, NuGet, the clock |
+//! | [`clock`], [`tasks`], [`telemetry`] | the only reader of time; the only spawner; names of fields and counters | everything else of ours |
+//! | [`flight`] | one leader, many followers, per key | what a key or value means |
+//! | [`mapped`], [`platform`] | the only unsafe code: address tokens for sendfile; what differs between systems | everything else of ours |
+//! | [`store`] | memory, index, bodies, room; the only door to data files | NuGet, the upstream, status codes |
+//! | [`upstream`] | fetch and publish: connections, credentials, retries, health | the store, freshness, NuGet |
+//! | [`proxy`] | joins the above, one request at a time | sockets, files, sled, moka |
+//! | [`config`] | raw settings → checked [`config::Config`], all problems in one report | behaviour |
+//! | [`server`] | listeners, connections, draining, the admin listener | cache rules, the store |
+//!
+//! # Invariants
+//!
+//! 1. Time enters only through [`clock`]; [`cache`] never asks for it.
+//! 2. A byte is served from a body that passed its checks, or live to the readers of the flight that fetches it.
+//!    Readers of a checked body never get its last 16 KiB (all of it if smaller) before the verdict; if that is bad,
+//!    their connections break. A body that fits in the hold-back sends no header before the verdict; a bad one is a 502.
+//!    JSON is complete and checked before its first byte. Sync and rename delay no reader.
+//! 3. At most one stored fetch per (key, epoch) is in flight; a flight belongs to nobody's request. Nobody joins after
+//!    its verdict: who comes between a good verdict and its row reads the checked file through the pending rows. Every
+//!    task is tracked and joined at drain.
+//! 4. A reachable upstream means an answer whatever the store does. A stored entry means an answer whatever the upstream
+//!    does, however old, labelled stale.
+//! 5. Every loop, queue, body, header list and wait has a limit.
+//! 6. 404 only if the upstream said so: lately or, for lists and registration indexes while it is unreachable, within
+//!    the last seven days. Upstream 401 and 403 on a read become 502. An outage without a copy is 502, 503 or 504, said
+//!    in the reason phrase and at length in the body.
+//! 7. nupkg bytes are never altered. Unknown JSON properties and their order survive a rewrite byte for byte; version
+//!    lists pass byte for byte.
+//! 8. Credentials of one host never reach another; client credentials never go upstream; none is logged.
+//! 9. Memory holds copies for speed and decides nothing; losing the index costs neither stored bodies nor right answers
+//!    (it costs the memory of 404s and of raised epochs).
+//! 10. Only `respond` picks status codes (hyper alone answers what it cannot parse); only [`store`] touches data files;
+//!     only [`upstream::connect`] opens outgoing sockets; only [`tasks`] spawns; only [`mapped`] is unsafe.
 
 pub mod cache;
 pub mod clock;
