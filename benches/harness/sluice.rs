@@ -1,0 +1,285 @@
+//! A running Sluice, known by its command line, what it prints, its access log and its answers.
+
+use super::http::{Reply, Request, ask};
+use super::process::{Process, Signal};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+/// How Sluice is started; kept to start it again on the same data.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    arguments: Vec<String>,
+    /// The one CPU that it may use, where a bench says so.
+    cpu: Option<u32>,
+    environment: Vec<(String, String)>,
+    /// Holds `data`, `access.log` and what it wrote to stderr.
+    folder: PathBuf,
+    /// The home of the user whose NuGet.Config the printed commands name.
+    home: PathBuf,
+}
+
+impl Settings {
+    /// Without any feed; `folder` gets all it writes, `home` is the user's.
+    pub(crate) fn new(folder: &Path, home: &Path) -> Self {
+        let pairs = [
+            (
+                "SLUICE_ACCESS_LOG",
+                folder.join("access.log").display().to_string(),
+            ),
+            ("SLUICE_ACCESS_LOG_FORMAT", "json".to_owned()),
+        ];
+        Self {
+            arguments: Vec::new(),
+            cpu: None,
+            environment: pairs.map(|(name, value)| (name.to_owned(), value)).to_vec(),
+            folder: folder.to_owned(),
+            home: home.to_owned(),
+        }
+    }
+
+    /// With the flag `--upstream`: one feed, named `nuget`.
+    pub(crate) fn upstream(self, url: &str) -> Self {
+        self.argument("--upstream", url)
+    }
+
+    /// With a flag and its value.
+    pub(crate) fn argument(mut self, flag: &str, value: &str) -> Self {
+        self.arguments.extend([flag.to_owned(), value.to_owned()]);
+        self
+    }
+
+    /// With a setting from the environment.
+    pub(crate) fn variable(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Without an access log, as it is by default on a terminal.
+    pub(crate) fn without_access_log(mut self) -> Self {
+        self.environment
+            .retain(|(name, _)| !name.starts_with("SLUICE_ACCESS_LOG"));
+        self.variable("SLUICE_ACCESS_LOG", "off")
+    }
+
+    /// On one CPU.
+    pub(crate) fn on_cpu(mut self, cpu: u32) -> Self {
+        self.cpu = Some(cpu);
+        self
+    }
+
+    /// With a configuration file of this content.
+    pub(crate) fn config(self, text: &str) -> Self {
+        let path = self.folder.join("sluice.toml");
+        std::fs::write(&path, text).expect("the configuration can be written");
+        self.argument("--config", &path.display().to_string())
+    }
+
+    /// Every freshness window of the feed `nuget` as long as `window`, `1h` or `1s` say.
+    pub(crate) fn windows(mut self, window: &str) -> Self {
+        for class in WINDOWS {
+            self = self.variable(&format!("SLUICE_FEED_NUGET_{class}"), window);
+        }
+        self
+    }
+
+    /// Starts it and waits until it has printed its source and its command.
+    pub(crate) fn start(&self) -> Sluice {
+        let program = std::env::var_os("SLUICE_BINARY").map_or_else(
+            || PathBuf::from(env!("CARGO_BIN_EXE_sluice")),
+            PathBuf::from,
+        );
+        let mut command = match self.cpu {
+            Some(cpu) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", &cpu.to_string()]).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
+        command
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+            .args([
+                "--listen",
+                "127.0.0.1:0",
+                "--admin-listen",
+                "127.0.0.1:0",
+                "--data-dir",
+            ])
+            .arg(self.folder.join("data"))
+            .args(&self.arguments);
+        let mut process = Process::start(&mut command, &self.folder.join("sluice.stderr"));
+        let address = process.wait_for("source URL", address_in);
+        process.wait_for("command", |line| update_command_in(line, address));
+        Sluice {
+            address,
+            process,
+            settings: self.clone(),
+        }
+    }
+}
+
+/// The settings of the freshness windows that a restore depends on.
+const WINDOWS: [&str; 5] = [
+    "ABSENCE_FRESH",
+    "REGISTRATION_FRESH",
+    "SERVICE_INDEX_FRESH",
+    "VERSION_LIST_FRESH",
+    "VULNERABILITY_INDEX_FRESH",
+];
+
+/// One line of the access log.
+#[derive(Clone, Debug)]
+pub(crate) struct Access {
+    pub(crate) outcome: String,
+    pub(crate) path: String,
+    pub(crate) status: u64,
+}
+
+impl Access {
+    /// Whether it asked for a version list.
+    pub(crate) fn is_version_list(&self) -> bool {
+        let rest = self
+            .path
+            .split_once("/flatcontainer/")
+            .map(|(_, rest)| rest);
+        rest.is_some_and(|rest| rest.ends_with("/index.json"))
+    }
+}
+
+/// The running proxy.
+#[derive(Debug)]
+pub(crate) struct Sluice {
+    pub(crate) address: SocketAddr,
+    pub(crate) process: Process,
+    settings: Settings,
+}
+
+impl Sluice {
+    /// The default feed's service index.
+    pub(crate) fn source(&self) -> String {
+        format!("http://{}/v3/index.json", self.address)
+    }
+
+    /// The service index of a named feed.
+    pub(crate) fn source_of(&self, feed: &str) -> String {
+        format!("http://{}/{feed}/v3/index.json", self.address)
+    }
+
+    /// The printed command that makes a machine use it.
+    pub(crate) fn update_command(&self) -> String {
+        let lines = self.process.lines();
+        let found = lines
+            .iter()
+            .find_map(|line| update_command_in(line, self.address));
+        found.expect("start waited for it")
+    }
+
+    /// The printed command that undoes the other.
+    ///
+    /// # Panics
+    /// If none is printed.
+    pub(crate) fn undo_command(&self) -> String {
+        let lines = self.process.lines();
+        let found = lines.iter().find_map(|line| {
+            let command = command_in(line)?;
+            command
+                .contains("https://api.nuget.org/v3/index.json")
+                .then_some(command)
+        });
+        found.unwrap_or_else(|| panic!("no undoing command in {lines:#?}"))
+    }
+
+    /// Asks it for a path.
+    ///
+    /// # Panics
+    /// If it does not answer.
+    pub(crate) fn get(&self, path: &str) -> Reply {
+        let request = Request::get(path, &[]);
+        ask(self.address, &request).unwrap_or_else(|error| {
+            panic!(
+                "Sluice did not answer {path}: {error}\n{}",
+                self.process.errors()
+            );
+        })
+    }
+
+    /// The access log so far.
+    pub(crate) fn access(&self) -> Vec<Access> {
+        let text = std::fs::read_to_string(self.settings.folder.join("access.log"));
+        text.unwrap_or_default().lines().map(access).collect()
+    }
+
+    /// The lines of the access log after the first `seen`, once `least` of them are there.
+    ///
+    /// # Panics
+    /// If they do not come: a client was not served by this process.
+    pub(crate) fn access_after(&self, seen: usize, least: usize) -> Vec<Access> {
+        let until = Instant::now() + Duration::from_secs(5);
+        loop {
+            let lines = self.access().split_off(seen);
+            if lines.len() >= least {
+                return lines;
+            }
+            assert!(
+                Instant::now() < until,
+                "{} requests, not {least}, in the log",
+                lines.len()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Ends it as a service manager does and starts it again on the same data, on another port.
+    pub(crate) fn restart(&mut self) {
+        self.terminate();
+        *self = self.settings.start();
+    }
+
+    /// SIGTERM; it must drain and end well.
+    pub(crate) fn terminate(&mut self) {
+        self.process.signal(Signal::Terminate);
+        let status = self.process.end(Duration::from_secs(35));
+        assert!(
+            status.success(),
+            "SIGTERM ended it with {status}: {}",
+            self.process.errors()
+        );
+    }
+}
+
+fn access(line: &str) -> Access {
+    let value: serde_json::Value = serde_json::from_str(line)
+        .unwrap_or_else(|error| panic!("a line of the access log is no JSON ({error}): {line}"));
+    let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
+    let status = value["status"].as_u64().unwrap_or_default();
+    Access {
+        outcome: text("outcome"),
+        path: text("path"),
+        status,
+    }
+}
+
+/// The address in `http://ADDRESS/v3/index.json`, wherever in the line it stands.
+fn address_in(line: &str) -> Option<SocketAddr> {
+    line.match_indices("http://").find_map(|(at, scheme)| {
+        let rest = &line[at + scheme.len()..];
+        let (address, rest) = rest.split_once('/')?;
+        rest.starts_with("v3/index.json")
+            .then(|| address.parse().ok())
+            .flatten()
+    })
+}
+
+fn command_in(line: &str) -> Option<String> {
+    let at = line.find("dotnet nuget update source")?;
+    Some(line[at..].trim().to_owned())
+}
+
+fn update_command_in(line: &str, address: SocketAddr) -> Option<String> {
+    command_in(line).filter(|command| command.contains(&format!("http://{address}/v3/index.json")))
+}

@@ -1,0 +1,239 @@
+//! Feeds of other shapes and several at once: two sources without mapping, a private feed whose
+//! credentials only Sluice knows, NuGet's own library reading everything a feed offers.
+
+use crate::direct::{Side, assert_same};
+use crate::harness::shared;
+use crate::harness::sluice;
+use crate::harness::upstream::{self, Upstream};
+use crate::machine::Machine;
+use crate::stage::{LEAST_REQUESTS, MARGIN_SECONDS, Stage, restore_solution, say, use_directly};
+use crate::suite::{Turn, turn};
+use serde_json::Value;
+use std::path::PathBuf;
+
+#[test]
+fn two_sources_survive_either_one_down() {
+    let Some(turn) = turn("two_sources_survive_either_one_down") else {
+        return;
+    };
+    let start = |packages: PathBuf| {
+        let more = upstream::Settings::default();
+        let settings = upstream::Settings {
+            packages: vec![packages],
+            signed_only: true,
+            ..more
+        };
+        Upstream::start(settings, &turn.folder)
+    };
+    let (left, right) = halves(&turn);
+    let mut upstreams = [start(left), start(right)];
+    let machine = Machine::new(&turn.folder.join("machine"), &turn.sdk);
+    let solution = machine.solution();
+    let feed = |name: &str, upstream: &Upstream| {
+        format!(
+            "[[feed]]\nname = \"{name}\"\nupstream = \"{}\"\n",
+            upstream.source()
+        ) + "absence_fresh = \"1s\"\nservice_index_fresh = \"1s\"\nversion_list_fresh = \"1s\"\n"
+    };
+    let config = feed("left", &upstreams[0]) + &feed("right", &upstreams[1]);
+    let sluice = sluice::Settings::new(&turn.folder, &machine.home())
+        .config(&config)
+        .start();
+    let sources = ["left", "right"].map(|name| {
+        let url = sluice.source_of(name);
+        format!("<add key=\"{name}\" value=\"{url}\" allowInsecureConnections=\"true\" />")
+    });
+    let text = format!(
+        "<configuration><packageSources><clear />{}</packageSources></configuration>",
+        sources.concat()
+    );
+    std::fs::write(machine.config(), text).expect("it can be written");
+
+    let restore = |what: &str| {
+        machine.forget();
+        let seen = sluice.access().len();
+        let outcome = restore_solution(&machine, &solution).succeeded();
+        assert!(!outcome.text.contains("NU1900"), "{what}: {}", outcome.text);
+        // Each source is asked for each id.
+        sluice.access_after(seen, LEAST_REQUESTS);
+        say(&format!("{what}: {:?}", outcome.elapsed));
+        outcome.elapsed.as_secs_f64()
+    };
+    restore("both up, cold");
+    let healthy = restore("both up, warm");
+    for number in [0, 1] {
+        upstreams[0].assert_no_leak();
+        upstreams[1].assert_no_leak();
+        upstreams[number].stop();
+        let seconds = restore(["left down", "right down"][number]);
+        assert!(
+            seconds <= healthy + MARGIN_SECONDS,
+            "{seconds} s, healthy {healthy} s"
+        );
+        upstreams[number].start_again();
+    }
+}
+
+/// The packages in two folders, ids of an even length left and the others right.
+fn halves(turn: &Turn) -> (PathBuf, PathBuf) {
+    let folders = (turn.folder.join("left"), turn.folder.join("right"));
+    std::fs::create_dir_all(&folders.0).expect("a folder can be made");
+    std::fs::create_dir_all(&folders.1).expect("a folder can be made");
+    let packages = std::fs::read_dir(shared().join("feed/packages")).expect("it can be read");
+    for package in packages.flatten() {
+        let name = package.file_name().to_string_lossy().into_owned();
+        // The version begins with the first digit that follows a dot; ids with such a part
+        // ("system.4x") are split wrongly, but all their versions in the same way.
+        let bytes = name.as_bytes();
+        let id = bytes
+            .windows(2)
+            .position(|two| two[0] == b'.' && two[1].is_ascii_digit());
+        let id = id.expect("a package has a version");
+        let folder = if id.is_multiple_of(2) {
+            &folders.0
+        } else {
+            &folders.1
+        };
+        std::os::unix::fs::symlink(package.path(), folder.join(&name)).expect("a link can be made");
+    }
+    folders
+}
+
+#[test]
+fn a_private_feed_needs_no_credentials_at_the_client() {
+    let Some(turn) = turn("a_private_feed_needs_no_credentials_at_the_client") else {
+        return;
+    };
+    let upstream = Upstream::start(upstream::Settings::default(), &turn.folder);
+    let scenario = |side: &mut Side| {
+        let references = [
+            ("Serilog.Sinks.Console", "5.0.0"),
+            ("Newtonsoft.Json", "13.0.3"),
+        ];
+        let folder = side.restored("private", &references);
+        side.note_file(&folder.join("obj/project.assets.json"));
+        side.note_file(
+            &side
+                .machine
+                .packages()
+                .join("serilog/3.1.1/serilog.3.1.1.nupkg.sha512"),
+        );
+    };
+
+    let machine = Machine::new(&turn.folder.join("direct"), &turn.sdk);
+    let source = upstream.private_source();
+    let text = format!(
+        r#"<configuration><packageSources><clear />
+<add key="nuget.org" value="{source}" protocolVersion="3" allowInsecureConnections="true" />
+</packageSources><packageSourceCredentials><nuget.org>
+<add key="Username" value="feed-user" /><add key="ClearTextPassword" value="feed-secret" />
+</nuget.org></packageSourceCredentials></configuration>"#
+    );
+    std::fs::write(machine.config(), text).expect("it can be written");
+    let mut direct = Side::new(machine, source.clone());
+    scenario(&mut direct);
+    upstream.reset();
+
+    let machine = Machine::new(&turn.folder.join("machine"), &turn.sdk);
+    let sluice = sluice::Settings::new(&turn.folder, &machine.home())
+        .upstream(&source)
+        .variable("SLUICE_FEED_NUGET_USERNAME", "feed-user")
+        .variable("SLUICE_FEED_NUGET_PASSWORD", "feed-secret")
+        .start();
+    machine
+        .shell(&machine.work(), &sluice.update_command())
+        .succeeded();
+    let mut through = Side::new(machine, sluice.source());
+    scenario(&mut through);
+    upstream.assert_no_leak();
+    assert_same(&direct, &through);
+    let log = std::fs::read_to_string(turn.folder.join("access.log")).expect("it is there");
+    for (what, text) in [("stderr", sluice.process.errors()), ("the access log", log)] {
+        assert!(
+            !text.contains("feed-secret"),
+            "the password stands in {what}"
+        );
+        assert!(!text.contains("sig="), "a signature stands in {what}");
+    }
+}
+
+/// Types of the upstream that Sluice does not offer over http, each with its reason.
+const DROPPED: [(&str, &str); 4] = [
+    ("Catalog/", "the catalog's index and pages are not served"),
+    ("LegacyGallery", "it is a V2 feed"),
+    ("PackageDisplayMetadataUriTemplate", "no client reads it"),
+    (
+        "PackageVersionDisplayMetadataUriTemplate",
+        "no client reads it",
+    ),
+];
+
+#[test]
+fn the_clients_library_reads_the_same_through_it() {
+    let Some(turn) = turn("the_clients_library_reads_the_same_through_it") else {
+        return;
+    };
+    let stage = Stage::empty(&turn);
+    let direct = Machine::new(&turn.folder.join("direct"), &turn.sdk);
+    use_directly(&direct, &stage.upstream.source());
+    let mut expected = probe(&direct, &stage.upstream.source());
+    stage.upstream.reset();
+    let mut got = probe(&stage.machine, &stage.sluice.source());
+    stage.asked();
+
+    let [types, offered] = [&mut expected, &mut got].map(|value| {
+        // Repository signatures are offered over https only.
+        value
+            .as_object_mut()
+            .expect("an object")
+            .remove("signatures");
+        let types = value["types"].take();
+        let types = types.as_array().expect("types are a list").iter();
+        types
+            .map(|name| name.as_str().expect("a type is text").to_owned())
+            .collect::<Vec<_>>()
+    });
+    for name in &types {
+        let dropped = name.starts_with("RepositorySignatures/")
+            || DROPPED.iter().any(|(prefix, _)| name.starts_with(prefix));
+        assert_eq!(!offered.contains(name), dropped, "{name}");
+    }
+    assert!(
+        offered.iter().all(|name| types.contains(name)),
+        "{offered:?}"
+    );
+    let text = |value: &Value| serde_json::to_string_pretty(value).expect("it was JSON");
+    let (got, expected) = (text(&got), text(&expected));
+    let differs = got
+        .lines()
+        .zip(expected.lines())
+        .find(|(got, expected)| got != expected);
+    assert!(got == expected, "first difference: {differs:?}");
+    assert!(
+        !got.contains("\"error\""),
+        "the library failed on both sides:\n{got}"
+    );
+}
+
+/// What NuGet's library reads from a source.
+fn probe(machine: &Machine, source: &str) -> Value {
+    const IDS: [&str; 10] = [
+        "Newtonsoft.Json",
+        "Polly",
+        "Serilog",
+        "Sluice.Sample.Assets",
+        "Sluice.Sample.Deprecated",
+        "Sluice.Sample.Many",
+        "Sluice.Sample.Odd",
+        "Sluice.Sample.Unlisted",
+        "System.Net.Http",
+        "Ünïcode.Påket",
+    ];
+    const QUERIES: [&str; 3] = ["microsoft extensions", "serilog", "sluice"];
+    let program = shared().join("client/nuget-probe").display().to_string();
+    let mut words = vec![program.as_str(), source];
+    words.extend(IDS.iter().flat_map(|id| ["--id", id]));
+    words.extend(QUERIES.iter().flat_map(|query| ["--query", query]));
+    let outcome = machine.run(&machine.work(), &words).succeeded();
+    serde_json::from_str(&outcome.text).unwrap_or_else(|error| panic!("{error}: {}", outcome.text))
+}
