@@ -107,7 +107,12 @@ const CONFIG_TOML: &str = "SLUICE_CONFIG_TOML";
 /// The setting that stands for the first feed's upstream.
 const UPSTREAM: &str = "upstream";
 /// Variables of our own test and bench suites; a process that they start inherits them.
-const SUITES: &[&str] = &["SLUICE_BENCH_SMOKE", "SLUICE_CLIENT_TESTS", "SLUICE_SHARED"];
+const SUITES: &[&str] = &[
+    "SLUICE_BENCH_SMOKE",
+    "SLUICE_BINARY",
+    "SLUICE_CLIENT_TESTS",
+    "SLUICE_SHARED",
+];
 /// Longest configuration file: a thousand feeds take a tenth of it, and a wrong path must not be read whole.
 const MAX_FILE_BYTES: usize = 4 << 20;
 

@@ -12,21 +12,21 @@ use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
-use crate::proxy::Proxy;
 use crate::telemetry::Telemetry;
 
 /// What the answers are made from.
 #[derive(Clone)]
-pub(super) struct State {
-    proxy: Proxy,
+pub(super) struct State<R> {
+    /// What readiness says besides.
+    readiness: R,
     telemetry: Telemetry,
     draining: Arc<AtomicBool>,
 }
 
-impl State {
-    pub(super) fn new(proxy: Proxy, telemetry: Telemetry, draining: Arc<AtomicBool>) -> Self {
+impl<R: Fn() -> Value> State<R> {
+    pub(super) fn new(readiness: R, telemetry: Telemetry, draining: Arc<AtomicBool>) -> Self {
         Self {
-            proxy,
+            readiness,
             telemetry,
             draining,
         }
@@ -34,7 +34,10 @@ impl State {
 }
 
 /// Answers a request of an operator.
-pub(super) fn answer<B>(request: &Request<B>, state: &State) -> Response<Full<Bytes>> {
+pub(super) fn answer<B, R: Fn() -> Value>(
+    request: &Request<B>,
+    state: &State<R>,
+) -> Response<Full<Bytes>> {
     let text = "text/plain; charset=utf-8";
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let refused = "only GET and HEAD\n".to_owned();
@@ -57,7 +60,7 @@ pub(super) fn answer<B>(request: &Request<B>, state: &State) -> Response<Full<By
                 (StatusCode::OK, "ready")
             };
             let mut body = json!({});
-            if let Value::Object(details) = state.proxy.readiness() {
+            if let Value::Object(details) = (state.readiness)() {
                 body = Value::Object(details);
             }
             body["status"] = word.into();

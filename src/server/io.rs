@@ -14,7 +14,7 @@ use std::time::Duration;
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
 use crate::mapped;
 
@@ -25,9 +25,7 @@ const MAX_SENDFILE: usize = 2 << 20;
 pub(super) struct Stream {
     inner: TokioIo<TcpStream>,
     write_timeout: Duration,
-    /// Since when a write waits for the client.
-    waiting_since: Option<Instant>,
-    /// Set by the first write that had to wait and moved only when it fires, so that progress costs no timer.
+    /// Runs while a write waits for the client.
     stalled: Option<Pin<Box<Sleep>>>,
 }
 
@@ -36,7 +34,6 @@ impl Stream {
         Self {
             inner: TokioIo::new(stream),
             write_timeout,
-            waiting_since: None,
             stalled: None,
         }
     }
@@ -89,24 +86,18 @@ impl Stream {
         written: Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.waiting_since = None;
+            self.stalled = None;
             return written;
         }
-        let since = *self.waiting_since.get_or_insert_with(Instant::now);
-        let deadline = since + self.write_timeout;
+        let limit = self.write_timeout;
         let stalled = self
             .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(deadline)));
-        while stalled.as_mut().poll(context).is_ready() {
-            if Instant::now() >= deadline {
-                return Poll::Ready(Err(io::Error::new(
-                    io::ErrorKind::TimedOut,
-                    "the client took nothing for write_timeout",
-                )));
-            }
-            stalled.as_mut().reset(deadline);
-        }
-        Poll::Pending
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client took nothing for write_timeout",
+        )))
     }
 }
 

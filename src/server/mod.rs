@@ -12,19 +12,23 @@ mod io;
 mod listen;
 mod signals;
 
-use std::fmt;
+use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use hyper::body::Incoming;
 use tokio::sync::mpsc;
 
 pub use access_log::write_access_log;
 pub use listen::{BindError, Listeners};
 pub use signals::signals;
 
-use crate::proxy::Proxy;
+use crate::proxy::{Peer, Proxy};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use connection::{Acceptor, Limits};
@@ -103,86 +107,93 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Serves the proxy to clients and its state to operators.
-pub struct Server {
+/// Serves the proxy to clients, and its state to operators, until the first message of `signals`; then drains. A second
+/// message ends the draining at once.
+pub async fn run(
     settings: Settings,
     proxy: Proxy,
+    listeners: Listeners,
+    signals: mpsc::Receiver<()>,
     telemetry: Telemetry,
     tasks: Tasks,
+) -> Ended {
+    let state = proxy.clone();
+    let serving = Serving {
+        settings,
+        handle: move |request, peer| {
+            let proxy = proxy.clone();
+            async move { proxy.handle(request, peer).await }
+        },
+        readiness: move || state.readiness(),
+    };
+    serve(serving, listeners, signals, telemetry, tasks).await
 }
 
-impl fmt::Debug for Server {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Server").finish_non_exhaustive()
-    }
+/// What is served: the proxy, or what a test puts in its place.
+struct Serving<H, R> {
+    settings: Settings,
+    /// Answers a client's request.
+    handle: H,
+    /// What readiness says besides.
+    readiness: R,
 }
 
-impl Server {
-    /// A server that does not serve yet.
-    #[must_use]
-    pub fn new(settings: Settings, proxy: Proxy, telemetry: Telemetry, tasks: Tasks) -> Self {
-        Self {
-            settings,
-            proxy,
-            telemetry,
-            tasks,
-        }
+async fn serve<H, F, B, R>(
+    serving: Serving<H, R>,
+    listeners: Listeners,
+    mut signals: mpsc::Receiver<()>,
+    telemetry: Telemetry,
+    tasks: Tasks,
+) -> Ended
+where
+    H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<B>> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
+    B::Error: std::error::Error + Send + Sync + 'static,
+    R: Fn() -> serde_json::Value + Clone + Send + 'static,
+{
+    let Serving {
+        settings,
+        handle,
+        readiness,
+    } = serving;
+    let limits = |max_connections| Limits {
+        max_connections,
+        header_timeout: settings.header_timeout,
+        write_timeout: settings.write_timeout,
+        max_header_bytes: usize::try_from(settings.max_header_bytes).unwrap_or(usize::MAX),
+        max_headers: settings.max_headers,
+    };
+    let most = limits(settings.max_connections);
+    let clients = Acceptor::new("clients", most, &telemetry, &tasks);
+    let few = limits(MAX_ADMIN_CONNECTIONS);
+    let admin = Acceptor::new("admin", few, &telemetry, &tasks);
+    for listener in listeners.clients {
+        clients.serve(listener, handle.clone());
     }
-
-    /// Serves until the first message of `signals`, then drains; a second message ends the draining at once.
-    pub async fn run(self, listeners: Listeners, mut signals: mpsc::Receiver<()>) -> Ended {
-        let draining = Arc::new(AtomicBool::new(false));
-        let limits = |max_connections| Limits {
-            max_connections,
-            header_timeout: self.settings.header_timeout,
-            write_timeout: self.settings.write_timeout,
-            max_header_bytes: usize::try_from(self.settings.max_header_bytes).unwrap_or(usize::MAX),
-            max_headers: self.settings.max_headers,
-        };
-        let clients = Acceptor::new(
-            "clients",
-            limits(self.settings.max_connections),
-            &self.telemetry,
-            &self.tasks,
-        );
-        let admin = Acceptor::new(
-            "admin",
-            limits(MAX_ADMIN_CONNECTIONS),
-            &self.telemetry,
-            &self.tasks,
-        );
-        for listener in listeners.clients {
-            let proxy = self.proxy.clone();
-            clients.serve(listener, move |request, peer| {
-                let proxy = proxy.clone();
-                async move { proxy.handle(request, peer).await }
-            });
-        }
-        if let Some(listener) = listeners.admin {
-            let state = admin::State::new(
-                self.proxy.clone(),
-                self.telemetry.clone(),
-                Arc::clone(&draining),
-            );
-            admin.serve(listener, move |request, _| {
-                let answer = admin::answer(&request, &state);
-                std::future::ready(answer)
-            });
-        }
-        // A sender that is gone can signal nothing any more, so it counts as the signal.
-        let _ = signals.recv().await;
-        draining.store(true, Ordering::Relaxed);
-        tracing::info!(
-            open_connections = clients.open(),
-            "stopping: requests under way may finish"
-        );
-        let ended = tokio::select! {
-            ended = clients.drain(self.settings.shutdown_timeout) => ended,
-            Some(()) = signals.recv() => Ended::Interrupted,
-        };
-        clients.abort();
-        // The admin listener answers to the end, so that readiness says 503 while requests finish.
-        admin.abort();
-        ended
+    let draining = Arc::new(AtomicBool::new(false));
+    if let Some(listener) = listeners.admin {
+        let state = admin::State::new(readiness, telemetry, Arc::clone(&draining));
+        admin.serve(listener, move |request, _| {
+            std::future::ready(admin::answer(&request, &state))
+        });
     }
+    // A sender that is gone can signal nothing any more, so it counts as the signal.
+    let _ = signals.recv().await;
+    draining.store(true, Ordering::Relaxed);
+    tracing::info!(
+        open_connections = clients.open(),
+        "stopping: requests under way may finish"
+    );
+    let ended = tokio::select! {
+        ended = clients.drain(settings.shutdown_timeout) => ended,
+        Some(()) = signals.recv() => Ended::Interrupted,
+    };
+    clients.abort();
+    // The admin listener answers to the end, so that readiness says 503 while requests finish.
+    admin.abort();
+    ended
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,254 @@
+//! Tests of the whole server over loopback: run and drain, the admin listener, the health check, the access log's sink.
+
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::{Method, Request, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+
+use super::healthcheck::{self, HealthError};
+use super::*;
+use crate::telemetry::{AccessLine, Format};
+
+#[tokio::test]
+async fn the_health_check_tells_a_live_process_from_anything_else() {
+    async fn answering(answer: &'static [u8]) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let server = async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut head = [0; 1024];
+            let _ = stream.read(&mut head).await;
+            stream.write_all(answer).await.unwrap();
+        };
+        Tasks::new().spawn("server", server);
+        address
+    }
+    let check = |address: SocketAddr| async move {
+        healthcheck::check(&healthcheck::url_of(address)).await
+    };
+
+    let live = answering(b"HTTP/1.1 200 OK\r\ncontent-length: 3\r\n\r\nok\n").await;
+    assert!(check(live).await.is_ok());
+    let ill = answering(b"HTTP/1.1 503 Service Unavailable\r\n\r\n").await;
+    let error = check(ill).await.unwrap_err();
+    assert!(
+        matches!(&error, HealthError::Status(line) if line.contains("503")),
+        "{error}"
+    );
+    let silent = answering(b"").await;
+    assert!(matches!(check(silent).await, Err(HealthError::Status(_))));
+    let gone = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = gone.local_addr().unwrap();
+    drop(gone);
+    assert!(matches!(check(address).await, Err(HealthError::Io(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_health_check_ends_within_its_limit() {
+    // Never accepted from: the connection is made by the system, and no answer comes.
+    let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = healthcheck::url_of(hanging.local_addr().unwrap());
+    let checked = healthcheck::check(&url).await;
+    assert!(matches!(checked, Err(HealthError::TimedOut)), "{checked:?}");
+}
+
+#[tokio::test]
+async fn the_health_check_refuses_what_is_no_plain_address() {
+    for url in ["", "localhost", "https://a:1", "http://u:p@a:1", "/healthz"] {
+        let checked = healthcheck::check(url).await;
+        assert!(matches!(checked, Err(HealthError::Url(_))), "{url}");
+    }
+}
+
+#[test]
+fn an_unspecified_address_is_asked_on_loopback() {
+    for (address, expected) in [
+        ("0.0.0.0:1", "http://127.0.0.1:1"),
+        ("[::]:1", "http://[::1]:1"),
+        ("10.0.0.1:1", "http://10.0.0.1:1"),
+    ] {
+        assert_eq!(healthcheck::url_of(address.parse().unwrap()), expected);
+    }
+}
+
+/// A sink whose first write fails.
+struct Sink {
+    text: Arc<Mutex<String>>,
+    failures: usize,
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failures > 0 {
+            self.failures -= 1;
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        let text = std::str::from_utf8(bytes).unwrap();
+        self.text.lock().unwrap().push_str(text);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_fails_loses_lines_and_is_used_again() {
+    let line = |path| AccessLine {
+        time: UNIX_EPOCH,
+        client: [127, 0, 0, 1].into(),
+        method: "GET",
+        path,
+        status: 200,
+        bytes: 0,
+        duration: Duration::ZERO,
+        feed: None,
+        id: None,
+        version: None,
+        outcome: "hit",
+        reason: None,
+        hash: None,
+        session: None,
+        user_agent: None,
+    };
+    let (telemetry, writer) = Telemetry::with_access_log(Format::Human);
+    let (tasks, text) = (Tasks::new(), Arc::new(Mutex::new(String::new())));
+    let sink = Sink {
+        text: Arc::clone(&text),
+        failures: 1,
+    };
+    telemetry.log_access(&line("/lost"));
+    let writing = tasks.spawn(
+        "access log",
+        write_access_log(writer, Box::new(sink), tasks.clone()),
+    );
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    telemetry.log_access(&line("/kept"));
+    telemetry.close_access_log();
+    writing.await.unwrap();
+    let text = text.lock().unwrap();
+    assert!(text.contains("/kept") && !text.contains("/lost"), "{text}");
+    assert!(
+        telemetry
+            .render()
+            .contains("sluice_access_log_lines_dropped_total 1\n")
+    );
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Phase {
+    Draining,
+    Serving,
+}
+
+/// What the admin listener answers.
+async fn asked(method: Method, path: &str, phase: Phase) -> (StatusCode, String, String) {
+    let telemetry = Telemetry::new();
+    let draining = Arc::new(AtomicBool::new(phase == Phase::Draining));
+    let readiness = || serde_json::json!({"status": "never this", "feeds": 1});
+    let state = admin::State::new(readiness, telemetry, draining);
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .body(())
+        .unwrap();
+    let answer = admin::answer(&request, &state);
+    let (parts, body) = answer.into_parts();
+    let kind = parts.headers["content-type"].to_str().unwrap().to_owned();
+    let body = body.collect().await.unwrap().to_bytes();
+    (
+        parts.status,
+        kind,
+        String::from_utf8(body.to_vec()).unwrap(),
+    )
+}
+
+#[tokio::test]
+async fn the_admin_listener_answers_health_readiness_and_metrics_and_nothing_else() {
+    let get = |path: &'static str| asked(Method::GET, path, Phase::Serving);
+    let (status, _, body) = get("/healthz").await;
+    assert_eq!((status, body.as_str()), (StatusCode::OK, "ok\n"));
+    let (status, kind, body) = get("/metrics").await;
+    assert_eq!(
+        (status, kind.as_str()),
+        (StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8")
+    );
+    assert!(body.contains("# TYPE sluice_request_duration_seconds histogram"));
+    let (status, kind, body) = get("/readyz").await;
+    assert_eq!(
+        (status, kind.as_str()),
+        (StatusCode::OK, "application/json")
+    );
+    let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(body, serde_json::json!({"status": "ready", "feeds": 1}));
+    for path in ["/", "/healthz/", "/v3/index.json", "//healthz"] {
+        assert_eq!(get(path).await.0, StatusCode::NOT_FOUND, "{path}");
+    }
+    let (status, ..) = asked(Method::POST, "/healthz", Phase::Serving).await;
+    assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+#[tokio::test]
+async fn readiness_fails_while_draining_and_health_does_not() {
+    let (status, _, body) = asked(Method::GET, "/readyz", Phase::Draining).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(body.contains("\"draining\""), "{body}");
+    let (status, ..) = asked(Method::GET, "/healthz", Phase::Draining).await;
+    assert_eq!(status, StatusCode::OK);
+}
+
+#[tokio::test]
+async fn a_first_signal_drains_and_a_second_ends_at_once() {
+    let (clients, admin) = (
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+        TcpListener::bind("127.0.0.1:0").await.unwrap(),
+    );
+    let (address, admin_url) = (
+        clients.local_addr().unwrap(),
+        healthcheck::url_of(admin.local_addr().unwrap()),
+    );
+    let listeners = Listeners {
+        clients: vec![clients],
+        admin: Some(admin),
+    };
+    let tasks = Tasks::new();
+    let (signal, signals) = mpsc::channel(2);
+    let (began, mut beginning) = mpsc::channel(1);
+    let serving = Serving {
+        settings: Settings::default(),
+        handle: move |_, _| {
+            let began = began.clone();
+            async move {
+                let _ = began.send(()).await;
+                std::future::pending::<Response<Empty<Bytes>>>().await
+            }
+        },
+        readiness: || serde_json::json!({}),
+    };
+    let running = tasks.spawn(
+        "server",
+        serve(serving, listeners, signals, Telemetry::new(), tasks.clone()),
+    );
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream
+        .write_all(b"GET / HTTP/1.1\r\nhost: a\r\n\r\n")
+        .await
+        .unwrap();
+    beginning.recv().await.unwrap();
+    signal.send(()).await.unwrap();
+    // Refused connections show that draining has begun; the admin listener still answers.
+    while TcpStream::connect(address).await.is_ok() {
+        tokio::task::yield_now().await;
+    }
+    assert!(healthcheck::check(&admin_url).await.is_ok());
+    assert!(!running.is_finished());
+    signal.send(()).await.unwrap();
+    assert_eq!(running.await.unwrap(), Ended::Interrupted);
+    assert_eq!(stream.read(&mut [0; 16]).await.unwrap_or(0), 0);
+}

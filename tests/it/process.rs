@@ -1,0 +1,210 @@
+//! The binary as a user starts it: exit codes, what it prints, signals. Loopback only; no upstream is ever asked.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// The binary without the settings of whoever runs the tests.
+fn sluice() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SLUICE_") {
+            command.env_remove(name);
+        }
+    }
+    command
+}
+
+fn run(arguments: &[&str]) -> Output {
+    sluice().args(arguments).output().unwrap()
+}
+
+fn text(bytes: &[u8]) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+/// A running process; killed when the test ends early.
+struct Running {
+    child: Child,
+    out: BufReader<ChildStdout>,
+    /// What it printed until the line that names the source.
+    printed: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = sluice()
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+            .args([
+                "--upstream",
+                "http://127.0.0.1:9/v3/index.json",
+                "--log",
+                "off",
+            ])
+            .arg("--data-dir")
+            .arg(data_dir)
+            .args(arguments)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut out = BufReader::new(child.stdout.take().unwrap());
+        let mut printed = String::new();
+        while !printed.contains("</packageSources>") {
+            assert_ne!(
+                out.read_line(&mut printed).unwrap(),
+                0,
+                "ended after {printed}"
+            );
+        }
+        Self {
+            child,
+            out,
+            printed,
+        }
+    }
+
+    /// The address behind this mark in what was printed.
+    fn address(&self, mark: &str) -> String {
+        let after = self.printed.split(mark).nth(1).unwrap();
+        let end = after.find([',', ';', '/', '\n']).unwrap();
+        after[..end].to_owned()
+    }
+
+    fn signal(&self) {
+        let pid = Pid::from_child(&self.child);
+        kill_process(pid, Signal::TERM).unwrap();
+    }
+}
+
+fn get(address: &str, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn it_prints_the_port_it_got_and_the_commands_and_ends_with_0_on_sigterm() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut running = Running::start(&folder.path().join("data"), &[]);
+    let clients = running.address("Listening on http://");
+    assert!(!clients.ends_with(":0"), "{}", running.printed);
+    let source = format!("http://{clients}/v3/index.json");
+    for expected in [
+        format!("dotnet nuget update source nuget.org --source {source} --configfile "),
+        "dotnet nuget update source nuget.org --source https://api.nuget.org/v3/index.json"
+            .to_owned(),
+        format!("<add key=\"nuget.org\" value=\"{source}\" protocolVersion=\"3\""),
+    ] {
+        assert!(
+            running.printed.contains(&expected),
+            "{expected}\n{}",
+            running.printed
+        );
+    }
+    let admin = running.address("admin http://");
+    assert!(get(&admin, "/healthz").starts_with("HTTP/1.1 200 OK"));
+    assert!(get(&admin, "/readyz").starts_with("HTTP/1.1 200 OK"));
+    assert!(get(&admin, "/metrics").contains("sluice_connections_accepted_total"));
+    let checked = run(&["healthcheck", "--admin", &format!("http://{admin}")]);
+    assert!(checked.status.success(), "{checked:?}");
+    running.signal();
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+    let mut rest = String::new();
+    running.out.read_to_string(&mut rest).unwrap();
+    let checked = run(&["healthcheck", "--admin", &format!("http://{admin}")]);
+    assert_eq!(checked.status.code(), Some(1));
+}
+
+#[test]
+fn a_port_in_use_is_one_sentence_and_nothing_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    for (flag, other) in [
+        ("--listen", "--admin-listen"),
+        ("--admin-listen", "--listen"),
+    ] {
+        let output = sluice()
+            .args([flag, &address, other, "127.0.0.1:0"])
+            .arg("--data-dir")
+            .arg(&data)
+            .output()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let port = taken.local_addr().unwrap().port();
+        assert_eq!(
+            text(&output.stderr),
+            format!(
+                "sluice: port {port} of 127.0.0.1 is in use by another process; choose another with {flag}\n"
+            )
+        );
+        assert!(!data.exists());
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_with_code_2_and_nothing_is_bound_or_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let output = sluice()
+        .args(["--listen", "nowhere", "--max-store-bytes", "much"])
+        .arg("--data-dir")
+        .arg(&data)
+        .env("SLUICE_MAX_HOLD", "5")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let problems: Vec<&str> = text(&output.stderr).lines().collect();
+    assert_eq!(problems.len(), 3, "{problems:#?}");
+    assert_eq!(output.stdout, b"");
+    assert!(!data.exists());
+}
+
+#[test]
+fn config_check_says_what_is_wrong_and_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a.toml");
+    let name = file.to_str().unwrap();
+    std::fs::write(&file, "max_hold = \"20s\"\n").unwrap();
+    let good = run(&["config", "check", name]);
+    assert_eq!(good.status.code(), Some(0), "{good:?}");
+    assert_eq!(text(&good.stdout), format!("{name}: no problems\n"));
+    std::fs::write(&file, "max_hld = \"20s\"\nstale_after = 2\n").unwrap();
+    let bad = run(&["config", "check", name]);
+    assert_eq!(bad.status.code(), Some(2));
+    let problems: Vec<&str> = text(&bad.stderr).lines().collect();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(
+        problems[0].starts_with(&format!("{name}:1: max_hld: ")),
+        "{problems:#?}"
+    );
+    assert!(problems[0].contains("max_hold"), "{problems:#?}");
+    assert!(
+        problems[1].starts_with(&format!("{name}:2: stale_after is \"2\"")),
+        "{problems:#?}"
+    );
+}
+
+#[test]
+fn an_unknown_flag_is_a_usage_error() {
+    let output = run(&["--lisen", "127.0.0.1:0"]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(text(&output.stderr).contains("--listen"));
+}
