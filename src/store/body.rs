@@ -248,13 +248,26 @@ impl Body {
         self.0.crc.get().copied()
     }
 
-    pub(super) fn set_reservation(&self, reservation: Option<Reservation>) -> Option<Reservation> {
-        let mut held = self
-            .0
+    /// Holds more room for this body.
+    pub(super) fn join_reservation(&self, more: Reservation) {
+        let mut held = self.lock_reservation();
+        match &mut *held {
+            Some(held) => held.join(more),
+            None => *held = Some(more),
+        }
+    }
+
+    /// The body is counted by what it takes now.
+    pub(super) fn end_reservation(&self) {
+        let held = self.lock_reservation().take();
+        drop(held);
+    }
+
+    fn lock_reservation(&self) -> MutexGuard<'_, Option<Reservation>> {
+        self.0
             .reservation
             .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        std::mem::replace(&mut *held, reservation)
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -69,6 +69,8 @@ pub(super) struct Publication {
     pub(super) stored: Stored,
     pub(super) sink: Arc<Mutex<Sink>>,
     pub(super) crc: u32,
+    /// Bytes of the disk that are reserved for it.
+    pub(super) reserved: u64,
     pub(super) temporary: Temporary,
 }
 
@@ -109,11 +111,16 @@ async fn try_commit(
         entry: (*stored.entry).clone(),
         body_crc: publication.crc,
     };
+    let bytes = trailer_bytes(&trailer).map_err(|error| StoreFault::from(&error))?;
+    let length = end + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+    if length > publication.reserved {
+        let more = shared.make_room(length - publication.reserved).await?;
+        stored.body.join_reservation(more);
+    }
     let write_trailer = move || {
-        let bytes = trailer_bytes(&trailer)?;
         platform::write_all_at(&file, &bytes, end)?;
         // Cuts what was reserved and not needed.
-        file.set_len(end + u64::try_from(bytes.len()).unwrap_or(u64::MAX))
+        file.set_len(length)
     };
     shared.io.call(Step::Trailer, limit, write_trailer).await?;
 
@@ -144,7 +151,7 @@ async fn try_commit(
         mover.layout.install(&path, &key)?;
         mover.locks.changed(&key);
         let replaced = mover.quota.insert(&key, disk_bytes, Checked::Yes);
-        drop(moved.body.set_reservation(None));
+        moved.body.end_reservation();
         mover
             .open_bodies
             .retire(&key, Retire::Below(sequence), replaced.unwrap_or(0));
@@ -176,12 +183,12 @@ impl Shared {
         });
     }
 
-    /// Deletes the body of a key, then its row. Answers whether there was one.
+    /// Deletes the body of a key, then its row.
     pub(super) async fn delete(
         self: &Arc<Self>,
         key: &[u8; 32],
         durability: Durability,
-    ) -> Result<bool, StoreFault> {
+    ) -> Result<Deleted, StoreFault> {
         let limit = self.settings.index_deadline;
         let guard = self.locks.lock(key, limit).await?;
         let shown = self.overlay.contains(key);
@@ -191,19 +198,22 @@ impl Shared {
         let unlink = move || {
             let guard = guard;
             let was_there = shared.layout.unlink(&key)?;
-            shared.forget_body(&key);
+            let freed = shared.forget_body(&key);
             if durability == Durability::Synced {
                 shared.layout.sync_shard(key[31])?;
             }
-            Ok((guard, was_there))
+            Ok((guard, was_there, freed))
         };
-        let (guard, was_there) = self.io.call(Step::Unlink, limit, unlink).await?;
+        let (guard, was_there, freed) = self.io.call(Step::Unlink, limit, unlink).await?;
         // A lookup may have shown it again between the two.
         self.overlay.remove(&key);
         self.handles.remove(&key);
         self.change(row::entry(&key), None, None);
         drop(guard);
-        Ok(was_there || shown)
+        Ok(Deleted {
+            entries: u64::from(was_there || shown),
+            freed,
+        })
     }
 
     /// Moves a body that is not what it should be out of the way, and forgets it.
@@ -236,10 +246,11 @@ impl Shared {
     }
 
     /// Takes a deleted body out of the accounts; its readers keep theirs.
-    fn forget_body(&self, key: &[u8; 32]) {
+    fn forget_body(&self, key: &[u8; 32]) -> u64 {
         self.locks.changed(key);
         let freed = self.quota.remove(key).unwrap_or(0);
         self.open_bodies.retire(key, Retire::All, freed);
+        freed
     }
 
     pub(super) fn change(
@@ -250,6 +261,15 @@ impl Shared {
     ) -> u64 {
         self.pending.change(row, value, entry, self.clock.instant())
     }
+}
+
+/// What a deletion did.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Deleted {
+    /// Responses that are stored no more: none or one.
+    pub(super) entries: u64,
+    /// Bytes that the body took; freed once nobody reads it.
+    pub(super) freed: u64,
 }
 
 /// Whether a deletion must outlive a power cut.

@@ -10,7 +10,7 @@ use std::fs::{self, File};
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tokio::sync::Notify;
 
@@ -89,6 +89,17 @@ pub enum IndexState {
     Rebuilding,
 }
 
+/// What comes after an index that died.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Burial {
+    /// Somebody else saw it die before.
+    Already,
+    /// None: too many died.
+    Last,
+    /// One in the folder with this number.
+    Next(u64),
+}
+
 #[derive(Debug)]
 pub(super) struct Index {
     slot: RwLock<Slot>,
@@ -110,7 +121,9 @@ struct Slot {
 /// An open index.
 pub(super) struct Live {
     pub(super) number: u64,
-    db: Mutex<Option<sled::Db>>,
+    /// Read-locked by every call, so that closing waits for those under way: sled gives its folder up with the last
+    /// handle.
+    db: RwLock<Option<sled::Db>>,
     /// sled's own `flush` is not durable on Linux: it does not commit the file's metadata. This handle is for the sync
     /// that is.
     barrier: File,
@@ -205,10 +218,9 @@ impl Index {
         }
     }
 
-    /// Gives up the index in folder `number`; answers with the number of the next, or `None` if another caller has done
-    /// it already or no other is to be tried.
-    pub(super) fn bury(&self, number: u64) -> Option<u64> {
-        let mut next = None;
+    /// Gives up the index in folder `number`.
+    pub(super) fn bury(&self, number: u64) -> Burial {
+        let mut burial = Burial::Already;
         self.set(|slot| {
             if slot.number != number || slot.state == IndexState::Dead {
                 return false;
@@ -217,14 +229,15 @@ impl Index {
             slot.live = None;
             if deaths > MAX_REBUILDS {
                 slot.state = IndexState::Dead;
+                burial = Burial::Last;
             } else {
                 slot.state = IndexState::Opening;
                 slot.number = number + 1;
-                next = Some(number + 1);
+                burial = Burial::Next(number + 1);
             }
             true
         });
-        next
+        burial
     }
 
     /// Takes the index out of use for good, to close it.
@@ -279,19 +292,21 @@ impl Live {
         platform::sync_directory(folder)?;
         Ok(Self {
             number,
-            db: Mutex::new(Some(db)),
+            db: RwLock::new(Some(db)),
             barrier,
         })
     }
 
-    fn db(&self) -> io::Result<sled::Db> {
-        let db = self.db.lock().unwrap_or_else(PoisonError::into_inner);
-        db.clone()
-            .ok_or_else(|| io::Error::other("the index is closed"))
+    fn with<R>(&self, call: impl FnOnce(&sled::Db) -> io::Result<R>) -> io::Result<R> {
+        let db = self.db.read().unwrap_or_else(PoisonError::into_inner);
+        match &*db {
+            Some(db) => call(db),
+            None => Err(io::Error::other("the index is closed")),
+        }
     }
 
     pub(super) fn read(&self, row: &[u8]) -> io::Result<Option<Vec<u8>>> {
-        let found = self.db()?.get(row).map_err(failure)?;
+        let found = self.with(|db| db.get(row).map_err(failure))?;
         Ok(found.map(|value| value.to_vec()))
     }
 
@@ -305,19 +320,19 @@ impl Live {
         use std::ops::Bound;
         let from = after.map_or(Bound::Included(vec![kind]), Bound::Excluded);
         let to = Bound::Excluded(vec![kind + 1]);
-        self.db()?
-            .range::<Vec<u8>, _>((from, to))
-            .take(most)
-            .map(|row| {
-                row.map(|(name, value)| (name.to_vec(), value.to_vec()))
-                    .map_err(failure)
-            })
-            .collect()
+        self.with(|db| {
+            db.range::<Vec<u8>, _>((from, to))
+                .take(most)
+                .map(|row| {
+                    row.map(|(name, value)| (name.to_vec(), value.to_vec()))
+                        .map_err(failure)
+                })
+                .collect()
+        })
     }
 
     /// Writes a batch; it is durable when this returns.
     pub(super) fn write(&self, batch: &Batch) -> io::Result<()> {
-        let db = self.db()?;
         let mut changes = sled::Batch::default();
         for (row, change) in &batch.changes {
             match &change.value {
@@ -325,19 +340,17 @@ impl Live {
                 None => changes.remove(row.as_slice()),
             }
         }
-        db.apply_batch(changes).map_err(failure)?;
-        db.flush().map_err(failure)?;
-        platform::sync_data(&self.barrier)
+        self.with(|db| {
+            db.apply_batch(changes).map_err(failure)?;
+            db.flush().map_err(failure)?;
+            platform::sync_data(&self.barrier)
+        })
     }
 
     /// Runs sled's own closing. Blocks, may panic.
     pub(super) fn close(&self) {
-        let db = self
-            .db
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take();
-        drop(db);
+        let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
+        drop(db.take());
     }
 }
 

@@ -40,7 +40,7 @@ enum Examined {
     /// Neither knows it.
     Absent,
     /// The file is there, and the index tells other or nothing.
-    Adopt(OpenedFile),
+    Adopt(Box<OpenedFile>),
     /// Both agree, or the index is silent.
     Agreed(Box<(OpenedFile, Entry, Found)>),
     /// The index knows what is not there.
@@ -111,7 +111,7 @@ impl Shared {
             Ok(Examined::Adopt(opened)) => {
                 self.count_found(key, &opened);
                 let entry = adopted(&opened);
-                let stored = self.open(opened, entry);
+                let stored = self.open(*opened, entry);
                 self.send_change(&stored);
                 self.adopted.fetch_add(1, Ordering::Relaxed);
                 Lookup::Found(self.hold(stored, Found::Row))
@@ -158,7 +158,7 @@ impl Shared {
                 let entry = merged(&opened.trailer.entry, row);
                 Examined::Agreed(Box::new((opened, entry, Found::Row)))
             }
-            InIndex::Nothing | InIndex::Row(_) => Examined::Adopt(opened),
+            InIndex::Nothing | InIndex::Row(_) => Examined::Adopt(Box::new(opened)),
             InIndex::Silent => {
                 let entry = adopted(&opened);
                 Examined::Agreed(Box::new((opened, entry, Found::Probed(generation))))

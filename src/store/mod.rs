@@ -23,6 +23,7 @@ mod settings;
 mod tend;
 #[cfg(test)]
 mod tests;
+mod usage;
 mod write;
 
 use std::collections::HashMap;
@@ -40,6 +41,7 @@ pub use gates::Raise;
 pub use index::IndexState;
 pub use memory::{Answer, Answers};
 pub use settings::{Fault, NetworkFs, OpenError, Probe, Settings, Step};
+pub use usage::Usage;
 pub use write::{BodyWriter, Draft};
 
 use crate::cache::entry::{Absence, Entry};
@@ -80,55 +82,6 @@ pub enum Lookup {
     Found(Stored),
     /// The disk does not say: go on as if nothing were stored, but expect that something is.
     Unavailable(StoreFault),
-}
-
-/// How full and how well the store is.
-#[derive(Clone, Debug)]
-pub struct Usage {
-    /// Bytes that stored bodies take on the disk.
-    pub body_bytes: u64,
-    /// Stored bodies.
-    pub entries: usize,
-    /// Bytes held for bodies under way.
-    pub reserved_bytes: u64,
-    /// Bytes of deleted bodies that somebody still reads.
-    pub lingering_bytes: u64,
-    /// Bytes of the index and of bodies set aside, as last measured.
-    pub index_bytes: u64,
-    /// What all of those together may take; `u64::MAX` until the default is known.
-    pub max_store_bytes: u64,
-    /// Room on the file system, as last measured; `u64::MAX` where that is not known.
-    pub free_bytes: u64,
-    /// Bodies evicted for room since the start.
-    pub evictions: u64,
-    /// Bytes that those took.
-    pub evicted_bytes: u64,
-    /// State of the index.
-    pub index: IndexState,
-    /// Indexes given up since the start.
-    pub index_deaths: u64,
-    /// Rows written since the start.
-    pub written_rows: u64,
-    /// Rows that are not durable yet.
-    pub pending_rows: usize,
-    /// Entries found through the overlay, for want of a durable row.
-    pub pending_entries: usize,
-    /// Checked bodies that could not be stored.
-    pub failed_commits: u64,
-    /// Bodies found without a row.
-    pub adopted: u64,
-    /// Damaged bodies set aside.
-    pub quarantined: u64,
-    /// Remembered 404s.
-    pub absences: usize,
-    /// Bodies held open between requests.
-    pub open_bodies: usize,
-    /// Bytes of answers in memory.
-    pub answer_bytes: u64,
-    /// Answers in memory.
-    pub answers: u64,
-    /// How often each fault happened.
-    pub faults: Vec<(StoreFault, u64)>,
 }
 
 /// Whether the bodies of an earlier process are counted: until then nobody knows how much room is left.
@@ -205,6 +158,8 @@ impl Store {
         let flush = async {
             let permits = all.await;
             shared.pending.below(0).await;
+            // An index that is still being opened could not be closed.
+            shared.index.settled().await;
             drop(permits);
         };
         if tokio::time::timeout(limit, flush).await.is_err() {
@@ -479,36 +434,6 @@ impl Shared {
 
     fn lock_uses(&self) -> MutexGuard<'_, HashMap<[u8; 32], u32>> {
         self.uses.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn usage(&self) -> Usage {
-        let sums = self.quota.sums();
-        let (answer_bytes, answers) = self.answers.size();
-        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        Usage {
-            body_bytes: sums.live,
-            entries: sums.entries,
-            reserved_bytes: sums.reserved,
-            lingering_bytes: sums.lingering,
-            index_bytes: sums.overhead,
-            max_store_bytes: sums.cap,
-            free_bytes: count(&self.free_bytes),
-            evictions: sums.evictions,
-            evicted_bytes: sums.evicted,
-            index: self.index.state(),
-            index_deaths: count(&self.index.deaths),
-            written_rows: count(&self.written_rows),
-            pending_rows: self.pending.len(),
-            pending_entries: self.overlay.len(),
-            failed_commits: count(&self.failed_commits),
-            adopted: count(&self.adopted),
-            quarantined: count(&self.quarantined),
-            absences: self.absences.len(),
-            open_bodies: self.handles.len(),
-            answer_bytes,
-            answers,
-            faults: self.io.faults.snapshot(),
-        }
     }
 }
 

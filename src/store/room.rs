@@ -71,7 +71,7 @@ impl Shared {
             Arc::clone(&self.quota),
             self.settings.body_deadline,
         );
-        body.set_reservation(Some(reservation));
+        body.join_reservation(reservation);
         Ok(BodyWriter::new(
             key, sequence, body, temporary, permit, room,
         ))
@@ -128,6 +128,16 @@ impl Shared {
         }
     }
 
+    /// Evicts what stands above the cap: after a restart with a lower one, or because the index grew.
+    pub(super) async fn shrink(self: &Arc<Self>) {
+        let sums = self.quota.sums();
+        let taken = sums.live + sums.reserved + sums.lingering + sums.overhead;
+        if taken > sums.cap && *self.counted.borrow() == Count::Done {
+            let mut left = MAX_EVICTIONS;
+            self.evict(taken - sums.cap, &mut left).await;
+        }
+    }
+
     /// Bytes that must be freed before `bytes` can be written without going below the floor.
     async fn missing_on_disk(&self, bytes: u64) -> Result<u64, StoreFault> {
         let layout = self.layout.clone();
@@ -148,12 +158,10 @@ impl Shared {
             let Some(victim) = self.quota.victim() else {
                 break;
             };
-            let before = self.quota.sums().live;
             match self.delete(&victim, Durability::None).await {
-                Ok(_) => {
-                    let bytes = before.saturating_sub(self.quota.sums().live);
-                    self.quota.count_eviction(bytes);
-                    freed += bytes;
+                Ok(deleted) => {
+                    self.quota.count_eviction(deleted.freed);
+                    freed += deleted.freed;
                 }
                 Err(fault) => {
                     tracing::warn!(%fault, "a stored response could not be evicted");
@@ -171,14 +179,14 @@ impl Shared {
         }
         let mut purged = 0;
         for key in self.overlay.keys(prefix) {
-            purged += u64::from(self.delete_purged(&key).await);
+            purged += self.delete_purged(&key).await;
         }
         // The names of the files are the keys, so this misses nothing that the index does not know.
         for last in 0..=u8::MAX {
             let mut touched = false;
             for key in recover::list(self, last).await {
                 if key.starts_with(prefix) {
-                    purged += u64::from(self.delete_purged(&key).await);
+                    purged += self.delete_purged(&key).await;
                     touched = true;
                 }
             }
@@ -190,12 +198,12 @@ impl Shared {
         purged
     }
 
-    async fn delete_purged(self: &Arc<Self>, key: &[u8; 32]) -> bool {
+    async fn delete_purged(self: &Arc<Self>, key: &[u8; 32]) -> u64 {
         match self.delete(key, Durability::None).await {
-            Ok(deleted) => deleted,
+            Ok(deleted) => deleted.entries,
             Err(fault) => {
                 tracing::warn!(%fault, "a stored response could not be purged");
-                false
+                0
             }
         }
     }

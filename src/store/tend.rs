@@ -12,12 +12,12 @@ use tokio::sync::mpsc;
 
 use super::body::Stored;
 use super::fault::StoreFault;
-use super::index::{IndexState, Live, row};
+use super::index::{Burial, Live, MAX_VALUE_BYTES, row};
 use super::lookup::adopted;
 use super::memory::Found;
 use super::pending::{Change, Pace};
 use super::quota::Checked;
-use super::record::{GateRow, decode_absence};
+use super::record::{GateRow, Row, decode_absence};
 use super::settings::Step;
 use super::{Count, Shared, recover};
 use crate::platform;
@@ -42,15 +42,14 @@ const CHECK_STEP: u64 = 1 << 20;
 impl Shared {
     /// Gives up the index in folder `number` and tries the next.
     pub(super) fn index_died(self: &Arc<Self>, number: u64, fault: StoreFault) {
-        let next = self.index.bury(number);
-        if self.index.number() == number && next.is_none() && self.index.state() != IndexState::Dead
-        {
+        let burial = self.index.bury(number);
+        if burial == Burial::Already {
             return;
         }
         let dropped = self.pending.drain();
-        tracing::warn!(%fault, number, rows = dropped.len(), "the index died");
+        tracing::warn!(%fault, number, rows = dropped.len(), ?burial, "the index died");
         self.settle_changes(dropped.iter());
-        if let Some(next) = next
+        if let Burial::Next(next) = burial
             && !self.is_ending()
         {
             let shared = Arc::clone(self);
@@ -89,6 +88,12 @@ pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
         Err(fault) => return shared.index_died(number, fault),
     };
     if !shared.index.opened(&live) {
+        // The store was closed meanwhile.
+        let close = move || {
+            live.close();
+            Ok(())
+        };
+        let _ = shared.quiet(close).await;
         return;
     }
     if let Err(fault) = load(&shared, &live).await {
@@ -231,20 +236,18 @@ async fn adopt(shared: &Arc<Shared>, key: [u8; 32]) {
     let entry = adopted(&opened);
     shared.saw_sequence(entry.sequence);
     let sequence = entry.sequence;
-    let known = shared.held(&entry.key);
-    let entry = match known {
-        Some(known) if shared.overlay.contains(&key) => {
-            // Its own row is on its way.
-            let _ = known;
-            return;
-        }
+    if shared.overlay.contains(&key) {
+        // Its own row is on its way.
+        return;
+    }
+    let entry = match shared.held(&entry.key) {
         Some(known) if known.entry.sequence == sequence => (*known.entry).clone(),
         Some(_) | None => entry,
     };
     if !shared.quota.contains(&key) {
         shared.quota.insert(&key, opened.disk_bytes, Checked::No);
     }
-    let value = super::record::Row::encode(&entry, super::index::MAX_VALUE_BYTES);
+    let value = Row::encode(&entry, MAX_VALUE_BYTES);
     shared.change(row::entry(&key), Some(value), None);
 }
 
@@ -286,6 +289,7 @@ pub(super) async fn keep_up(shared: Arc<Shared>) {
     let mut since_disk = Duration::ZERO;
     while !shared.pause(MEMORY_UPKEEP).await {
         shared.answers.maintain();
+        shared.shrink().await;
         since_disk += MEMORY_UPKEEP;
         if since_disk >= DISK_UPKEEP {
             since_disk = Duration::ZERO;

@@ -278,15 +278,7 @@ impl BodyWriter {
         let limit = self.shared.settings.index_deadline;
         let allocate = move || platform::allocate(&file, total, portability);
         self.shared.io.call(Step::Reserve, limit, allocate).await?;
-        match self.body.set_reservation(None) {
-            Some(mut held) => {
-                held.join(more);
-                self.body.set_reservation(Some(held));
-            }
-            None => {
-                self.body.set_reservation(Some(more));
-            }
-        }
+        self.body.join_reservation(more);
         self.reserved = total;
         Ok(())
     }
@@ -325,6 +317,7 @@ impl BodyWriter {
                 stored: stored.clone(),
                 sink: self.sink,
                 crc,
+                reserved: self.reserved,
                 temporary: self.temporary,
             };
             let shared = Arc::clone(&self.shared);

@@ -322,3 +322,6 @@ pub(super) fn from_micros(micros: u64) -> SystemTime {
         .checked_add(Duration::from_micros(micros))
         .unwrap_or(SystemTime::UNIX_EPOCH)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Accounting and order of eviction, without a disk.
+
+use super::*;
+
+fn key(n: u64) -> [u8; 32] {
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&n.to_le_bytes());
+    key
+}
+
+fn filled(cap: u64, bodies: u64) -> Arc<Quota> {
+    let quota = Arc::new(Quota::new(cap));
+    quota.end_counting();
+    for n in 0..bodies {
+        assert_eq!(quota.insert(&key(n), 4096, Checked::Yes), None);
+    }
+    quota
+}
+
+#[test]
+fn a_reservation_counts_until_it_is_dropped() {
+    let quota = filled(10_000, 1);
+    let first = quota.reserve(5000).unwrap();
+    assert_eq!(quota.reserve(1000).unwrap_err(), 96);
+    let mut second = quota.reserve(904).unwrap();
+    second.join(first);
+    assert_eq!(quota.sums().reserved, 5904);
+    drop(second);
+    assert_eq!(quota.sums().reserved, 0);
+    quota.linger(4096);
+    assert!(quota.reserve(5000).is_err());
+}
+
+#[test]
+fn a_replaced_body_is_counted_once() {
+    let quota = filled(1 << 20, 3);
+    assert_eq!(quota.insert(&key(1), 8192, Checked::Yes), Some(4096));
+    assert_eq!((quota.sums().live, quota.sums().entries), (16_384, 3));
+    assert_eq!(quota.remove(&key(1)), Some(8192));
+    assert_eq!(quota.remove(&key(1)), None);
+    assert_eq!((quota.sums().live, quota.sums().entries), (8192, 2));
+}
+
+#[test]
+fn a_scan_evicts_itself_and_not_what_is_used() {
+    let quota = filled(1 << 30, 100);
+    for n in 0..100 {
+        quota.note_use(&key(n), 0);
+        quota.note_use(&key(n), 0);
+    }
+    for n in 1000..3000 {
+        quota.insert(&key(n), 4096, Checked::Yes);
+        while quota.sums().live > 120 * 4096 {
+            quota.remove(&quota.victim().unwrap());
+        }
+    }
+    let kept = (0..100).filter(|n| quota.contains(&key(*n))).count();
+    assert!(kept > 90, "{kept} of 100 used bodies are left");
+}
+
+#[test]
+fn a_body_that_comes_back_goes_to_the_main_queue() {
+    let quota = filled(1 << 30, 3);
+    let gone = quota.victim().unwrap();
+    quota.remove(&gone);
+    quota.insert(&gone, 4096, Checked::Yes);
+    assert_eq!(quota.lock().slot_of(&gone).unwrap().place, Place::Main);
+}
+
+#[test]
+fn eviction_ends_when_nothing_is_left_and_slots_are_used_again() {
+    let quota = filled(1 << 30, 50);
+    for _ in 0..4 {
+        for n in 0..50 {
+            quota.insert(&key(n), 512, Checked::Yes);
+            quota.note_use(&key(n), 1);
+        }
+        while let Some(victim) = quota.victim() {
+            quota.remove(&victim);
+        }
+    }
+    assert_eq!((quota.sums().live, quota.sums().entries), (0, 0));
+    assert!(quota.lock().slots.len() <= 100);
+}
+
+#[test]
+fn the_count_of_an_earlier_process_yields_to_what_happened_meanwhile() {
+    let quota = Arc::new(Quota::new(1 << 30));
+    quota.insert(&key(1), 8192, Checked::Yes);
+    quota.remove(&key(2));
+    let found = [1, 2, 3].map(|n| Counted {
+        key: key(n),
+        disk_bytes: 4096,
+        modified: 0,
+    });
+    quota.count(&found);
+    quota.end_counting();
+    assert!(!quota.contains(&key(2)));
+    assert_eq!(quota.sums().live, 8192 + 4096);
+    assert_eq!(quota.checked(&key(1)), Checked::Yes);
+    assert_eq!(quota.checked(&key(3)), Checked::No);
+}
+
+#[test]
+fn a_use_is_written_at_most_hourly() {
+    let quota = filled(1 << 30, 1);
+    assert!(quota.note_use(&key(0), 500));
+    assert!(!quota.note_use(&key(0), 500));
+    assert!(quota.note_use(&key(0), 501));
+    assert!(!quota.note_use(&key(9), 500));
+}
