@@ -13,6 +13,7 @@ mod fetch;
 mod links;
 mod live;
 pub mod outcome;
+mod past;
 mod publish;
 mod recent;
 mod render;

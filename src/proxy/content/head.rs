@@ -1,0 +1,72 @@
+//! HEAD of a file that is not stored: asked upstream as a HEAD, once for all who wait, and not kept.
+
+use http::StatusCode;
+use http::header::HeaderMap;
+
+use super::{Delivery, Want};
+use crate::cache::epoch::Epoch;
+use crate::flight::Joined;
+use crate::proxy::Proxy;
+use crate::proxy::failure::Failure;
+use crate::proxy::fetch::{kept, status_failure};
+use crate::proxy::live::lost;
+use crate::upstream::FetchMethod;
+
+/// The state of a HEAD under way.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) enum HeadState {
+    Asking,
+    Done(Result<HeadLanded, Failure>),
+}
+
+/// What a HEAD brought: `None` if the upstream has no such file.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct HeadLanded(Option<(HeaderMap, Option<u64>)>);
+
+impl Proxy {
+    /// A HEAD for a file that is not stored: asked upstream as a HEAD, once for all who wait, and not kept.
+    pub(super) async fn head(&self, want: &Want, epoch: Epoch) -> Result<Delivery, Failure> {
+        let mut ticket = match self
+            .heads
+            .join((want.ask.key.clone(), epoch), HeadState::Asking)
+        {
+            Joined::Follower(ticket) => ticket,
+            Joined::Leader(ticket, lead) => {
+                let (proxy, want) = (self.clone(), want.clone());
+                self.tasks.spawn("head", async move {
+                    let verdict = Box::pin(proxy.fetch_head(&want)).await;
+                    lead.finish(HeadState::Done(verdict));
+                });
+                ticket
+            }
+        };
+        let verdict = ticket.wait_for(|state| matches!(state, HeadState::Done(_)));
+        let state = tokio::time::timeout(self.settings.max_hold, verdict).await;
+        match state
+            .map_err(|_| self.held_out(&want.ask))?
+            .map_err(|_| lost())?
+            .clone()
+        {
+            HeadState::Done(Ok(HeadLanded(Some((headers, length))))) => {
+                Ok(Delivery::Head { headers, length })
+            }
+            HeadState::Done(Ok(HeadLanded(None))) => Ok(Delivery::Absent(None)),
+            HeadState::Done(Err(failure)) => Err(failure),
+            HeadState::Asking => Err(lost()),
+        }
+    }
+
+    async fn fetch_head(&self, want: &Want) -> Result<HeadLanded, Failure> {
+        let fetched = self.ask_for(want, FetchMethod::Head, None).await?;
+        match fetched.status {
+            StatusCode::OK => Ok(HeadLanded(Some((kept(&fetched.headers), fetched.length)))),
+            StatusCode::NOT_FOUND | StatusCode::GONE => {
+                let epoch = self.gate(&want.ask).epoch;
+                self.note_absence(&want.ask, epoch, fetched.status, false)
+                    .await;
+                Ok(HeadLanded(None))
+            }
+            status => Err(status_failure(&fetched.origin, status)),
+        }
+    }
+}

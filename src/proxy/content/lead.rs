@@ -1,0 +1,326 @@
+//! The leader's work on a file: ask, write into the store while readers follow, check, publish.
+
+use std::sync::Arc;
+
+use http::StatusCode;
+use http::header::{self, HeaderMap};
+use md5::Digest as _;
+
+use super::Want;
+use super::coding::Decoder;
+use super::list::Found;
+use crate::cache::decision::Demand;
+use crate::cache::epoch::Epoch;
+use crate::flight::{Joined, Lead, Ticket};
+use crate::nuget::nupkg::PackageFault;
+use crate::proxy::Proxy;
+use crate::proxy::body::next_chunk;
+use crate::proxy::failure::Failure;
+use crate::proxy::fetch::{FlightKey, kept, sent_md5, status_failure, validator_of};
+use crate::proxy::live::{HOLD_BACK_BYTES, Identity};
+use crate::proxy::outcome::Outcome;
+use crate::store::{self, Draft, StoreFault, Stored};
+use crate::upstream::{Accept, Conditional, FetchMethod, Fetched};
+
+/// The state of a flight for a file.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) enum ContentState {
+    Asking,
+    Done(Result<Landed, Failure>),
+    /// The store cannot take it: everybody asks on their own.
+    Past,
+    Streaming(Streaming),
+}
+
+/// What a flight brought.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) enum Landed {
+    Absent,
+    Stored(Stored, Outcome),
+}
+
+impl Landed {
+    pub(in crate::proxy) fn body_bytes(&self) -> u64 {
+        match self {
+            Self::Absent => 0,
+            Self::Stored(stored, _) => stored.body.len(),
+        }
+    }
+}
+
+/// A body under way.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct Streaming {
+    pub(super) head: Arc<Head>,
+    pub(super) body: store::Body,
+    /// Bytes that can be read from the file.
+    pub(super) written: u64,
+}
+
+/// What is known of a body before its first byte.
+#[derive(Clone, Debug)]
+pub(in crate::proxy) struct Head {
+    pub(in crate::proxy) headers: HeaderMap,
+    pub(in crate::proxy) identity: Identity,
+    pub(in crate::proxy) origin: String,
+}
+
+impl Streaming {
+    /// Offset behind the last byte that a reader up to `end` may have before the verdict.
+    pub(in crate::proxy) fn may_give(&self, end: Option<u64>) -> u64 {
+        let last = end.or(self.head.identity.length);
+        last.map_or(self.written.saturating_sub(HOLD_BACK_BYTES), |last| {
+            self.written.min(last.saturating_sub(HOLD_BACK_BYTES))
+        })
+    }
+}
+
+impl Proxy {
+    pub(super) fn board_content(
+        &self,
+        want: &Want,
+        epoch: Epoch,
+    ) -> (Ticket<FlightKey, ContentState>, bool) {
+        match self
+            .contents
+            .join((want.ask.key.clone(), epoch), ContentState::Asking)
+        {
+            Joined::Follower(ticket) => (ticket, false),
+            Joined::Leader(ticket, lead) => {
+                let (proxy, want) = (self.clone(), want.clone());
+                self.tasks.spawn("content", async move {
+                    proxy.lead_content(&want, epoch, lead).await
+                });
+                (ticket, true)
+            }
+        }
+    }
+
+    async fn lead_content(&self, want: &Want, epoch: Epoch, lead: Lead<FlightKey, ContentState>) {
+        let cancelled = lead.cancelled();
+        let verdict = tokio::select! {
+            () = cancelled => return,
+            verdict = Box::pin(self.fetch_content(want, epoch, &lead)) => verdict,
+        };
+        let landed = match verdict {
+            Ok(landed) => Ok(landed),
+            Err(Setback::Failure(failure)) => {
+                tracing::warn!(key = ?want.ask.key, reason = %failure.reason(), ?failure, "a file could not be fetched");
+                Err(failure)
+            }
+            Err(Setback::Store(fault)) => {
+                tracing::warn!(key = ?want.ask.key, %fault, "a file could not be stored");
+                lead.finish(ContentState::Past);
+                return;
+            }
+        };
+        let found = landed.as_ref().ok().map(|landed| match landed {
+            Landed::Absent => Found::Missing,
+            Landed::Stored(_, Outcome::Miss) => Found::Fetched,
+            Landed::Stored(..) => Found::Confirmed,
+        });
+        lead.finish(ContentState::Done(landed));
+        if let Some(found) = found {
+            self.compare_with_list(want, found).await;
+        }
+    }
+
+    async fn fetch_content(
+        &self,
+        want: &Want,
+        epoch: Epoch,
+        lead: &Lead<FlightKey, ContentState>,
+    ) -> Result<Landed, Setback> {
+        let ask = &want.ask;
+        let stored = self.stored(&ask.key).await;
+        if let Some(stored) = &stored
+            && ask.demand == Demand::None
+            && stored.entry.epoch >= epoch
+        {
+            return Ok(Landed::Stored(stored.clone(), Outcome::Hit));
+        }
+        let validators = stored.as_ref().map(|stored| Conditional {
+            etag: stored.entry.upstream_validator.etag.clone(),
+            last_modified: stored.entry.upstream_validator.last_modified.clone(),
+        });
+        let fetched = self.ask_for(want, FetchMethod::Get, validators).await?;
+        match (fetched.status, stored) {
+            (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await,
+            (StatusCode::NOT_MODIFIED, Some(stored)) => {
+                self.store.refresh(&stored, self.clock.now(), epoch, None);
+                Ok(Landed::Stored(stored, Outcome::Revalidated))
+            }
+            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => {
+                let epoch = self.gate(ask).epoch;
+                self.note_absence(ask, epoch, fetched.status, false).await;
+                Ok(Landed::Absent)
+            }
+            (status, _) => Err(status_failure(&fetched.origin, status).into()),
+        }
+    }
+
+    /// Asks every endpoint in order for a file.
+    pub(super) async fn ask_for(
+        &self,
+        want: &Want,
+        method: FetchMethod,
+        validators: Option<Conditional>,
+    ) -> Result<Fetched, Failure> {
+        let hold = self.clock.instant() + self.settings.max_hold;
+        let mut last = Failure::NotOffered("package content");
+        let mut refreshed = false;
+        let mut urls = self.content_urls(want, Demand::None).await?;
+        urls.reverse();
+        while let Some(url) = urls.pop() {
+            let accept = Accept::Content;
+            match self
+                .ask_upstream(&want.ask, &url, accept, method, validators.clone(), hold)
+                .await
+            {
+                // A signed link may have expired since its document was stored.
+                Ok(fetched)
+                    if is_refusal(fetched.status) && want.is_found_by_link() && !refreshed =>
+                {
+                    refreshed = true;
+                    let again = self.content_urls(want, Demand::Forced).await?;
+                    last = status_failure(&fetched.origin, fetched.status);
+                    urls = again
+                        .into_iter()
+                        .rev()
+                        .filter(|other| *other != url)
+                        .collect();
+                }
+                Ok(fetched) if fetched.status.is_server_error() && !urls.is_empty() => {
+                    last = status_failure(&fetched.origin, fetched.status);
+                }
+                Ok(fetched) => return Ok(fetched),
+                Err(failure) if failure.is_worth_another_endpoint() => last = failure,
+                Err(failure) => return Err(failure),
+            }
+        }
+        Err(last)
+    }
+
+    /// Writes a body into the store while readers follow, checks it, and publishes it.
+    async fn stream(
+        &self,
+        want: &Want,
+        epoch: Epoch,
+        fetched: Fetched,
+        lead: &Lead<FlightKey, ContentState>,
+    ) -> Result<Landed, Setback> {
+        let head = Arc::new(head_of(&fetched));
+        let bad = |what: String| Failure::BadBody {
+            origin: head.origin.clone(),
+            what,
+        };
+        let mut writer = self
+            .store
+            .begin(&want.ask.key, head.identity.length)
+            .await
+            .map_err(Setback::Store)?;
+        lead.update(|state| {
+            *state = ContentState::Streaming(Streaming {
+                head: Arc::clone(&head),
+                body: writer.body(),
+                written: 0,
+            });
+        });
+        let mut decoder = Decoder::of(&fetched.headers).map_err(bad)?;
+        let (mut digest, mut body) = (md5::Md5::new(), fetched.body);
+        while let Some(chunk) = next_chunk(&mut body).await {
+            let chunk = chunk.map_err(|error| self.upstream_failure(&want.ask.feed, &error))?;
+            digest.update(&chunk);
+            let plain = decoder.decode(chunk).map_err(bad)?;
+            if plain.is_empty() {
+                continue;
+            }
+            if let Err(fault) = writer.write(plain).await {
+                tracing::warn!(key = ?want.ask.key, %fault, "a file could not be written to its end");
+                return Err(Setback::Store(fault));
+            }
+            let written = writer.written();
+            lead.update(|state| {
+                if let ContentState::Streaming(streaming) = state {
+                    streaming.written = written;
+                }
+            });
+        }
+        let md5: [u8; 16] = digest.finalize().into();
+        if head.identity.md5.is_some_and(|sent| sent != md5) {
+            return Err(bad("its bytes differ from its Content-MD5".into()).into());
+        }
+        if head
+            .identity
+            .length
+            .is_some_and(|length| length != writer.written())
+        {
+            return Err(bad(format!(
+                "{} bytes, expected {:?}",
+                writer.written(),
+                head.identity.length
+            ))
+            .into());
+        }
+        let (checked, reader) = (want.clone(), writer.body().reader());
+        let verdict = self
+            .tasks
+            .blocking("check", move || checked.check(reader))
+            .await;
+        match verdict {
+            Ok(Ok(())) => {}
+            Ok(Err(PackageFault::Io(error))) => {
+                tracing::warn!(%error, "a file just written cannot be read");
+                return Err(Setback::Store(StoreFault::Io));
+            }
+            Ok(Err(fault)) => return Err(bad(fault.to_string()).into()),
+            Err(_) => return Err(Failure::Internal("the check of a body panicked").into()),
+        }
+        let now = self.clock.now();
+        let stored = writer.publish(Draft {
+            epoch,
+            status: StatusCode::OK,
+            upstream_validator: validator_of(&fetched.headers),
+            headers: head.headers.clone(),
+            origin: head.origin.clone(),
+            fetched_at: now,
+            validated_at: now,
+        });
+        self.store.forget_absence(&want.ask.key);
+        Ok(Landed::Stored(stored, Outcome::Miss))
+    }
+}
+
+/// Why a flight did not land.
+#[derive(Debug)]
+enum Setback {
+    Failure(Failure),
+    Store(StoreFault),
+}
+
+impl From<Failure> for Setback {
+    fn from(failure: Failure) -> Self {
+        Self::Failure(failure)
+    }
+}
+
+/// Statuses by which a signed link says that it has expired.
+fn is_refusal(status: StatusCode) -> bool {
+    matches!(status.as_u16(), 400 | 401 | 403 | 404 | 410)
+}
+
+pub(super) fn head_of(fetched: &Fetched) -> Head {
+    let is_coded = !matches!(Decoder::of(&fetched.headers), Ok(Decoder::Plain));
+    let mut headers = kept(&fetched.headers);
+    headers.remove(header::CONTENT_ENCODING);
+    Head {
+        headers,
+        identity: Identity {
+            length: fetched.length.filter(|_| !is_coded),
+            etag: fetched.headers.get(header::ETAG).cloned(),
+            last_modified: fetched.headers.get(header::LAST_MODIFIED).cloned(),
+            md5: sent_md5(&fetched.headers),
+        },
+        origin: fetched.origin.host().to_owned(),
+    }
+}
