@@ -722,7 +722,7 @@ fn stale(document: Document, reason: Reason) -> Obtained {
     }
 }
 
-fn why(reach: Reach, demand: Demand) -> Reason {
+pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
     match (demand, reach) {
         (Demand::StoredOnly, _) => Reason::OnlyIfCached,
         (_, Reach::Down) => Reason::BreakerOpen,

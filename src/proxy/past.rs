@@ -1,30 +1,31 @@
 //! A body past a store that cannot take it: checked like a stored one, its end held back in memory.
+//!
+//! Nothing of it is kept. Refuses to hold more than the end, but for a client that learns nowhere else where the body
+//! ends.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use md5::Digest as _;
 
 use super::body::next_chunk;
-use super::content::Want;
+use super::content::{Decoder, Framing, Head, Want};
 use super::failure::reason_of;
 use super::live::{HOLD_BACK_BYTES, Identity};
 use super::outcome::Reason;
-use crate::nuget::nupkg::{self, TailVerdict};
-use crate::upstream::ResponseBody;
+use crate::nuget::nupkg::{self, TAIL_BYTES, TailVerdict};
+use crate::upstream::{ResponseBody, UpstreamError};
 
-/// The bytes of a package's end that its central directory is looked for in, where no file has the whole: directories
-/// beyond it are rare, and the check is then left out.
-const TAIL_BYTES: usize = 1024 * 1024;
-
-/// A stream past the store: checked like a stored one, with its end held back in memory.
+/// A body past the store.
 #[derive(Debug)]
 pub(super) struct Past {
     body: ResponseBody,
+    decoder: Decoder,
     pub(super) identity: Identity,
     want: Want,
     digest: md5::Md5,
-    /// The last bytes, at least [`TAIL_BYTES`] of them once so many came.
+    /// The last bytes, at least [`TAIL_BYTES`] of them once so many came: directories beyond it are rare, and the check
+    /// is then left out.
     tail: Vec<u8>,
-    /// Received and not given: at most [`HOLD_BACK_BYTES`] and a chunk.
+    /// Received and not given: at most what is held back and a chunk.
     held: BytesMut,
     /// Offset of the first held byte.
     held_at: u64,
@@ -32,11 +33,33 @@ pub(super) struct Past {
     is_checked: bool,
 }
 
+/// Why a body past the store ended early.
+#[derive(Debug)]
+pub(super) enum PastFault {
+    /// It failed its checks.
+    Bad(String),
+    /// It is larger than may be held in memory.
+    TooLarge,
+    /// It broke off.
+    Upstream(UpstreamError),
+}
+
+impl PastFault {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Bad(_) => Reason::BadBody,
+            Self::TooLarge => Reason::TooLarge,
+            Self::Upstream(error) => reason_of(error),
+        }
+    }
+}
+
 impl Past {
-    pub(super) fn new(body: ResponseBody, identity: Identity, want: Want) -> Self {
+    pub(super) fn new(body: ResponseBody, decoder: Decoder, head: &Head, want: Want) -> Self {
         Self {
             body,
-            identity,
+            decoder,
+            identity: head.identity.clone(),
             want,
             digest: md5::Md5::new(),
             tail: Vec::new(),
@@ -44,6 +67,38 @@ impl Past {
             held_at: 0,
             received: 0,
             is_checked: false,
+        }
+    }
+
+    /// How long it is, as far as that is known.
+    pub(super) fn length(&self) -> Option<u64> {
+        self.identity
+            .length
+            .or_else(|| self.is_checked.then_some(self.received))
+    }
+
+    /// Reads on until a client can be told a status: a body that fits in what is held back has its verdict then, and
+    /// one that a client sees the end of by its length alone has a length.
+    ///
+    /// # Errors
+    /// [`PastFault`] if it is bad, breaks off, or must be held and is larger than `max_bytes`.
+    pub(super) async fn prepare(
+        &mut self,
+        framing: Framing,
+        max_bytes: u64,
+    ) -> Result<(), PastFault> {
+        loop {
+            let is_ready = match self.identity.length {
+                Some(length) => length > HOLD_BACK_BYTES,
+                None => framing == Framing::Any && self.received > HOLD_BACK_BYTES,
+            };
+            if is_ready || self.is_checked {
+                return Ok(());
+            }
+            if self.received > max_bytes {
+                return Err(PastFault::TooLarge);
+            }
+            self.step().await?;
         }
     }
 
@@ -60,59 +115,85 @@ impl Past {
             if self.is_checked {
                 return Ok(None);
             }
-            match next_chunk(&mut self.body).await {
-                Some(Ok(chunk)) => self.take(&chunk),
-                Some(Err(error)) => return Err(reason_of(&error)),
-                None => {
-                    self.check().map_err(|problem| {
-                        tracing::warn!(problem, "a body past the store failed its checks");
-                        Reason::BadBody
-                    })?;
-                    self.is_checked = true;
-                }
+            self.step().await.map_err(|fault| {
+                tracing::warn!(?fault, "a body past the store ended early");
+                fault.reason()
+            })?;
+        }
+    }
+
+    /// Takes in the next chunk, or checks the whole after the last one.
+    async fn step(&mut self) -> Result<(), PastFault> {
+        match next_chunk(&mut self.body).await {
+            Some(Ok(chunk)) => {
+                self.digest.update(&chunk);
+                let plain = self.decoder.decode(chunk).map_err(PastFault::Bad)?;
+                self.take(&plain);
+            }
+            Some(Err(error)) => return Err(PastFault::Upstream(error)),
+            None => {
+                let last = self.decoder.finish().map_err(PastFault::Bad)?;
+                self.take(&last);
+                self.check().map_err(PastFault::Bad)?;
+                self.is_checked = true;
             }
         }
+        Ok(())
     }
 
-    /// Held bytes that may be given. What lies before `at` was given before, by the store.
+    /// Held bytes that may be given. What lies before `at` was given before, by the store; what lies behind `end`
+    /// nobody wants.
     fn ready(&mut self, at: u64, end: Option<u64>) -> Option<Bytes> {
-        let free = if self.is_checked { 0 } else { HOLD_BACK_BYTES };
-        let upto = (self.held_at + self.held.len() as u64).saturating_sub(free);
-        let upto = end.map_or(upto, |end| upto.min(end));
+        let held_end = self.held_at + self.held.len() as u64;
         if self.held_at < at {
-            let skip = (at - self.held_at).min(self.held.len() as u64);
-            self.held
-                .advance(usize::try_from(skip).unwrap_or(self.held.len()));
-            self.held_at += skip;
+            self.drop_first(at - self.held_at);
         }
-        let count = usize::try_from(upto.checked_sub(at)?)
-            .ok()
-            .filter(|count| *count > 0)?;
+        let last = end.or(self.identity.length);
+        let free = match last {
+            _ if self.is_checked => held_end,
+            Some(last) => held_end.min(last.saturating_sub(HOLD_BACK_BYTES)),
+            None => held_end.saturating_sub(HOLD_BACK_BYTES),
+        };
+        let upto = end.map_or(free, |end| free.min(end));
+        if let Some(end) = end {
+            let wanted = end.saturating_sub(self.held_at);
+            self.held
+                .truncate(usize::try_from(wanted).unwrap_or(usize::MAX));
+        }
+        let count = usize::try_from(upto.checked_sub(at)?).ok()?;
+        if self.held_at != at || count == 0 || self.held.is_empty() {
+            return None;
+        }
         let bytes = self.held.split_to(count.min(self.held.len())).freeze();
         self.held_at += bytes.len() as u64;
-        Some(bytes).filter(|bytes| !bytes.is_empty())
+        Some(bytes)
     }
 
-    fn take(&mut self, chunk: &[u8]) {
-        self.received += chunk.len() as u64;
-        self.digest.update(chunk);
-        self.held.extend_from_slice(chunk);
-        self.tail.extend_from_slice(chunk);
+    fn drop_first(&mut self, bytes: u64) {
+        let count = usize::try_from(bytes)
+            .unwrap_or(usize::MAX)
+            .min(self.held.len());
+        self.held.advance(count);
+        self.held_at += count as u64;
+    }
+
+    fn take(&mut self, plain: &[u8]) {
+        // Behind a gap, left by what nobody wants, nothing is held any more.
+        if self.held_at + self.held.len() as u64 == self.received {
+            self.held.extend_from_slice(plain);
+        }
+        self.received += plain.len() as u64;
+        self.tail.extend_from_slice(plain);
         if self.tail.len() > 2 * TAIL_BYTES {
             self.tail.drain(..self.tail.len() - TAIL_BYTES);
         }
     }
 
     fn check(&self) -> Result<(), String> {
-        if self
-            .identity
-            .length
-            .is_some_and(|length| length != self.received)
+        if let Some(length) = self.identity.length
+            && length != self.received
         {
-            return Err(format!(
-                "{} bytes, expected {:?}",
-                self.received, self.identity.length
-            ));
+            return Err(format!("{} bytes, expected {length}", self.received));
         }
         let md5: [u8; 16] = self.digest.clone().finalize().into();
         if self.identity.md5.is_some_and(|sent| sent != md5) {

@@ -3,12 +3,13 @@
 use http::StatusCode;
 use http::header::HeaderMap;
 
+use super::lead::head_of;
 use super::{Delivery, Want};
 use crate::cache::epoch::Epoch;
 use crate::flight::Joined;
 use crate::proxy::Proxy;
 use crate::proxy::failure::Failure;
-use crate::proxy::fetch::{kept, status_failure};
+use crate::proxy::fetch::status_failure;
 use crate::proxy::live::lost;
 use crate::upstream::FetchMethod;
 
@@ -34,7 +35,7 @@ impl Proxy {
             Joined::Leader(ticket, lead) => {
                 let (proxy, want) = (self.clone(), want.clone());
                 self.tasks.spawn("head", async move {
-                    let verdict = Box::pin(proxy.fetch_head(&want)).await;
+                    let verdict = Box::pin(proxy.fetch_head(&want, epoch)).await;
                     lead.finish(HeadState::Done(verdict));
                 });
                 ticket
@@ -56,14 +57,15 @@ impl Proxy {
         }
     }
 
-    async fn fetch_head(&self, want: &Want) -> Result<HeadLanded, Failure> {
+    async fn fetch_head(&self, want: &Want, epoch: Epoch) -> Result<HeadLanded, Failure> {
         let fetched = self.ask_for(want, FetchMethod::Head, None).await?;
         match fetched.status {
-            StatusCode::OK => Ok(HeadLanded(Some((kept(&fetched.headers), fetched.length)))),
+            StatusCode::OK => {
+                let head = head_of(&fetched);
+                Ok(HeadLanded(Some((head.headers, head.identity.length))))
+            }
             StatusCode::NOT_FOUND | StatusCode::GONE => {
-                let epoch = self.gate(&want.ask).epoch;
-                self.note_absence(&want.ask, epoch, fetched.status, false)
-                    .await;
+                self.note_absent(want, epoch, fetched.status).await;
                 Ok(HeadLanded(None))
             }
             status => Err(status_failure(&fetched.origin, status)),

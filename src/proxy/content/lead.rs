@@ -1,15 +1,17 @@
 //! The leader's work on a file: ask, write into the store while readers follow, check, publish.
 
-use std::sync::Arc;
+use std::io::ErrorKind;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
 use http::header::{self, HeaderMap};
 use md5::Digest as _;
 
-use super::Want;
 use super::coding::Decoder;
 use super::list::Found;
+use super::{Framing, Want};
 use crate::cache::decision::Demand;
+use crate::cache::entry::Entry;
 use crate::cache::epoch::Epoch;
 use crate::flight::{Joined, Lead, Ticket};
 use crate::nuget::nupkg::PackageFault;
@@ -19,7 +21,7 @@ use crate::proxy::failure::Failure;
 use crate::proxy::fetch::{FlightKey, kept, sent_md5, status_failure, validator_of};
 use crate::proxy::live::{HOLD_BACK_BYTES, Identity};
 use crate::proxy::outcome::Outcome;
-use crate::store::{self, Draft, StoreFault, Stored};
+use crate::store::{self, BodyWriter, Draft, StoreFault, Stored};
 use crate::upstream::{Accept, Conditional, FetchMethod, Fetched};
 
 /// The state of a flight for a file.
@@ -27,9 +29,23 @@ use crate::upstream::{Accept, Conditional, FetchMethod, Fetched};
 pub(in crate::proxy) enum ContentState {
     Asking,
     Done(Result<Landed, Failure>),
-    /// The store cannot take it: everybody asks on their own.
-    Past,
+    /// The store cannot take it: everybody asks on their own, but for whoever takes the answer at hand.
+    Past(Spare),
     Streaming(Streaming),
+}
+
+/// An answer that the store could not take the first byte of: one reader can have it.
+#[derive(Clone, Debug, Default)]
+pub(in crate::proxy) struct Spare(Arc<Mutex<Option<Fetched>>>);
+
+impl Spare {
+    fn of(fetched: Fetched) -> Self {
+        Self(Arc::new(Mutex::new(Some(fetched))))
+    }
+
+    pub(super) fn take(&self) -> Option<Fetched> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
 }
 
 /// What a flight brought.
@@ -65,6 +81,35 @@ pub(in crate::proxy) struct Head {
     pub(in crate::proxy) origin: String,
 }
 
+impl Head {
+    /// The failure of a body that did not pass its checks.
+    pub(super) fn bad(&self, what: String) -> Failure {
+        Failure::BadBody {
+            origin: self.origin.clone(),
+            what,
+        }
+    }
+}
+
+impl ContentState {
+    /// Whether there is a verdict.
+    pub(super) fn is_landed(&self) -> bool {
+        matches!(self, Self::Done(_) | Self::Past(_))
+    }
+
+    /// Whether a client can be told a status. A body that fits in what is held back has none before its verdict, one
+    /// of unknown length not before more than that is there.
+    pub(super) fn can_be_told(&self, framing: Framing) -> bool {
+        let Self::Streaming(streaming) = self else {
+            return self.is_landed();
+        };
+        match streaming.head.identity.length {
+            Some(length) => length > HOLD_BACK_BYTES,
+            None => framing == Framing::Any && streaming.written > HOLD_BACK_BYTES,
+        }
+    }
+}
+
 impl Streaming {
     /// Offset behind the last byte that a reader up to `end` may have before the verdict.
     pub(in crate::proxy) fn may_give(&self, end: Option<u64>) -> u64 {
@@ -76,22 +121,23 @@ impl Streaming {
 }
 
 impl Proxy {
+    /// Joins the flight for a file or opens it: how what it fetches is called for this reader.
     pub(super) fn board_content(
         &self,
         want: &Want,
         epoch: Epoch,
-    ) -> (Ticket<FlightKey, ContentState>, bool) {
+    ) -> (Ticket<FlightKey, ContentState>, Outcome) {
         match self
             .contents
             .join((want.ask.key.clone(), epoch), ContentState::Asking)
         {
-            Joined::Follower(ticket) => (ticket, false),
+            Joined::Follower(ticket) => (ticket, Outcome::Coalesced),
             Joined::Leader(ticket, lead) => {
                 let (proxy, want) = (self.clone(), want.clone());
                 self.tasks.spawn("content", async move {
                     proxy.lead_content(&want, epoch, lead).await
                 });
-                (ticket, true)
+                (ticket, Outcome::Miss)
             }
         }
     }
@@ -108,9 +154,9 @@ impl Proxy {
                 tracing::warn!(key = ?want.ask.key, reason = %failure.reason(), ?failure, "a file could not be fetched");
                 Err(failure)
             }
-            Err(Setback::Store(fault)) => {
+            Err(Setback::Store(fault, spare)) => {
                 tracing::warn!(key = ?want.ask.key, %fault, "a file could not be stored");
-                lead.finish(ContentState::Past);
+                lead.finish(ContentState::Past(spare));
                 return;
             }
         };
@@ -136,6 +182,7 @@ impl Proxy {
         if let Some(stored) = &stored
             && ask.demand == Demand::None
             && stored.entry.epoch >= epoch
+            && self.store.absence(&ask.key).await.is_none()
         {
             return Ok(Landed::Stored(stored.clone(), Outcome::Hit));
         }
@@ -146,17 +193,32 @@ impl Proxy {
         let fetched = self.ask_for(want, FetchMethod::Get, validators).await?;
         match (fetched.status, stored) {
             (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await,
-            (StatusCode::NOT_MODIFIED, Some(stored)) => {
-                self.store.refresh(&stored, self.clock.now(), epoch, None);
-                Ok(Landed::Stored(stored, Outcome::Revalidated))
-            }
+            (StatusCode::NOT_MODIFIED, Some(stored)) => Ok(self.confirmed(want, stored, epoch)),
             (StatusCode::NOT_FOUND | StatusCode::GONE, _) => {
-                let epoch = self.gate(ask).epoch;
-                self.note_absence(ask, epoch, fetched.status, false).await;
+                self.note_absent(want, epoch, fetched.status).await;
                 Ok(Landed::Absent)
             }
             (status, _) => Err(status_failure(&fetched.origin, status).into()),
         }
+    }
+
+    /// The stored file is current.
+    fn confirmed(&self, want: &Want, mut stored: Stored, epoch: Epoch) -> Landed {
+        let now = self.clock.now();
+        self.store.refresh(&stored, now, epoch, None);
+        self.store.forget_absence(&want.ask.key);
+        stored.entry = Arc::new(Entry {
+            validated_at: now,
+            epoch,
+            ..(*stored.entry).clone()
+        });
+        Landed::Stored(stored, Outcome::Revalidated)
+    }
+
+    /// Remembers that the upstream has no such file. Its documents' epoch gates that, and its own version's.
+    pub(super) async fn note_absent(&self, want: &Want, epoch: Epoch, status: StatusCode) {
+        let epoch = epoch.max(self.gate(&want.ask).epoch);
+        self.note_absence(&want.ask, epoch, status, false).await;
     }
 
     /// Asks every endpoint in order for a file.
@@ -210,15 +272,11 @@ impl Proxy {
         lead: &Lead<FlightKey, ContentState>,
     ) -> Result<Landed, Setback> {
         let head = Arc::new(head_of(&fetched));
-        let bad = |what: String| Failure::BadBody {
-            origin: head.origin.clone(),
-            what,
+        let begun = self.store.begin(&want.ask.key, head.identity.length).await;
+        let mut writer = match begun {
+            Ok(writer) => writer,
+            Err(fault) => return Err(Setback::Store(fault, Spare::of(fetched))),
         };
-        let mut writer = self
-            .store
-            .begin(&want.ask.key, head.identity.length)
-            .await
-            .map_err(Setback::Store)?;
         lead.update(|state| {
             *state = ContentState::Streaming(Streaming {
                 head: Arc::clone(&head),
@@ -226,19 +284,27 @@ impl Proxy {
                 written: 0,
             });
         });
+        let bad = |what: String| head.bad(what);
         let mut decoder = Decoder::of(&fetched.headers).map_err(bad)?;
         let (mut digest, mut body) = (md5::Md5::new(), fetched.body);
-        while let Some(chunk) = next_chunk(&mut body).await {
-            let chunk = chunk.map_err(|error| self.upstream_failure(&want.ask.feed, &error))?;
-            digest.update(&chunk);
-            let plain = decoder.decode(chunk).map_err(bad)?;
+        let mut is_complete = false;
+        while !is_complete {
+            let plain = match next_chunk(&mut body).await {
+                Some(chunk) => {
+                    let chunk =
+                        chunk.map_err(|error| self.upstream_failure(&want.ask.feed, &error))?;
+                    digest.update(&chunk);
+                    decoder.decode(chunk).map_err(bad)?
+                }
+                None => {
+                    is_complete = true;
+                    decoder.finish().map_err(bad)?
+                }
+            };
             if plain.is_empty() {
                 continue;
             }
-            if let Err(fault) = writer.write(plain).await {
-                tracing::warn!(key = ?want.ask.key, %fault, "a file could not be written to its end");
-                return Err(Setback::Store(fault));
-            }
+            writer.write(plain).await?;
             let written = writer.written();
             lead.update(|state| {
                 if let ContentState::Streaming(streaming) = state {
@@ -246,36 +312,8 @@ impl Proxy {
                 }
             });
         }
-        let md5: [u8; 16] = digest.finalize().into();
-        if head.identity.md5.is_some_and(|sent| sent != md5) {
-            return Err(bad("its bytes differ from its Content-MD5".into()).into());
-        }
-        if head
-            .identity
-            .length
-            .is_some_and(|length| length != writer.written())
-        {
-            return Err(bad(format!(
-                "{} bytes, expected {:?}",
-                writer.written(),
-                head.identity.length
-            ))
-            .into());
-        }
-        let (checked, reader) = (want.clone(), writer.body().reader());
-        let verdict = self
-            .tasks
-            .blocking("check", move || checked.check(reader))
-            .await;
-        match verdict {
-            Ok(Ok(())) => {}
-            Ok(Err(PackageFault::Io(error))) => {
-                tracing::warn!(%error, "a file just written cannot be read");
-                return Err(Setback::Store(StoreFault::Io));
-            }
-            Ok(Err(fault)) => return Err(bad(fault.to_string()).into()),
-            Err(_) => return Err(Failure::Internal("the check of a body panicked").into()),
-        }
+        self.check_written(want, &head, &writer, digest.finalize().into())
+            .await?;
         let now = self.clock.now();
         let stored = writer.publish(Draft {
             epoch,
@@ -289,13 +327,57 @@ impl Proxy {
         self.store.forget_absence(&want.ask.key);
         Ok(Landed::Stored(stored, Outcome::Miss))
     }
+
+    /// The verdict on a whole body.
+    async fn check_written(
+        &self,
+        want: &Want,
+        head: &Head,
+        writer: &BodyWriter,
+        md5: [u8; 16],
+    ) -> Result<(), Setback> {
+        if head.identity.md5.is_some_and(|sent| sent != md5) {
+            return Err(head
+                .bad("its bytes differ from its Content-MD5".into())
+                .into());
+        }
+        let written = writer.written();
+        if let Some(length) = head.identity.length
+            && length != written
+        {
+            let what = format!("{written} bytes, expected {length}");
+            return Err(head.bad(what).into());
+        }
+        let (checked, reader) = (want.clone(), writer.body().reader());
+        let verdict = self
+            .tasks
+            .blocking("check", move || checked.check(reader))
+            .await
+            .map_err(|_| Failure::Internal("the check of a body panicked"))?;
+        match verdict {
+            Ok(()) => Ok(()),
+            // What ends too early is the package's fault, all else the disk's.
+            Err(PackageFault::Io(error)) if error.kind() != ErrorKind::UnexpectedEof => {
+                tracing::warn!(%error, "a file just written cannot be read");
+                Err(StoreFault::Io.into())
+            }
+            Err(fault) => Err(head.bad(fault.to_string()).into()),
+        }
+    }
 }
 
 /// Why a flight did not land.
 #[derive(Debug)]
 enum Setback {
     Failure(Failure),
-    Store(StoreFault),
+    /// The store cannot take it; the answer, if none of it was used.
+    Store(StoreFault, Spare),
+}
+
+impl From<StoreFault> for Setback {
+    fn from(fault: StoreFault) -> Self {
+        Self::Store(fault, Spare::default())
+    }
 }
 
 impl From<Failure> for Setback {

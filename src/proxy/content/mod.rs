@@ -9,21 +9,20 @@ mod lead;
 mod list;
 
 use std::io::{Read, Seek};
-use std::time::Duration;
 
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
 
+pub(super) use self::coding::Decoder;
 pub(super) use self::head::HeadState;
-use self::lead::head_of;
 pub(super) use self::lead::{ContentState, Head};
-use self::lead::{Landed, Streaming};
+use self::lead::{Landed, Spare, Streaming, head_of};
 use super::Proxy;
 use super::failure::Failure;
-use super::fetch::{Ask, FlightKey, status_failure};
-use super::live::{HOLD_BACK_BYTES, Live, Rescue, lost};
+use super::fetch::{Ask, FlightKey, status_failure, why};
+use super::live::{Live, Rescue, lost};
 use super::outcome::{Outcome, Reason};
-use super::past::Past;
+use super::past::{Past, PastFault};
 use super::respond::Facts;
 use super::route::Content;
 use crate::cache::decision::{Decision, Demand, Reach, decide};
@@ -33,7 +32,7 @@ use crate::flight::Ticket;
 use crate::nuget::nupkg::{self, PackageFault};
 use crate::nuget::version::Version;
 use crate::store::Stored;
-use crate::upstream::FetchMethod;
+use crate::upstream::{FetchMethod, Fetched};
 
 /// A file that somebody wants.
 #[derive(Clone, Debug)]
@@ -133,7 +132,6 @@ impl Proxy {
             reach,
             self.clock.now(),
         );
-        let hold = self.settings.max_hold;
         match (decision, stored) {
             (Decision::Absent | Decision::AbsentStale, _) => Ok(Delivery::Absent(None)),
             (Decision::Hit, Some(stored)) => Ok(from_store(stored, Outcome::Hit, None)),
@@ -141,93 +139,87 @@ impl Proxy {
                 if reach != Reach::Down && ask.demand != Demand::StoredOnly {
                     drop(self.board_content(want, gate.epoch));
                 }
-                let reason = if reach == Reach::Down {
-                    Reason::BreakerOpen
-                } else {
-                    Reason::SlowOrigin
-                };
+                let reason = why(reach, ask.demand);
                 Ok(from_store(stored, Outcome::Stale, Some(reason)))
             }
             (Decision::Revalidate, Some(stored)) => {
-                let landed = self
-                    .aboard(want, gate.epoch, facts, self.settings.stale_after)
-                    .await;
-                Ok(landed.unwrap_or_else(|failure| {
-                    from_store(stored, Outcome::Stale, Some(failure.reason()))
-                }))
+                let landed = self.aboard(want, gate.epoch, facts, Patience::WithCopy);
+                let reason = match tokio::time::timeout(self.settings.stale_after, landed).await {
+                    Ok(Ok(delivery)) => return Ok(delivery),
+                    Ok(Err(failure)) => failure.reason(),
+                    Err(_) => Reason::SlowOrigin,
+                };
+                Ok(from_store(stored, Outcome::Stale, Some(reason)))
             }
             (Decision::Refuse, _) => Err(self.refused(ask)),
-            _ if *facts.method == Method::HEAD => self.head(want, gate.epoch).await,
             _ => match self.refusals.of(&ask.key, self.clock.instant()) {
                 Some(failure) => Err(failure),
-                None => self.aboard(want, gate.epoch, facts, hold).await,
+                None if *facts.method == Method::HEAD => self.head(want, gate.epoch).await,
+                None => {
+                    self.aboard(want, gate.epoch, facts, Patience::WithoutCopy)
+                        .await
+                }
             },
         }
     }
 
-    /// Joins or opens the flight for a file and waits at most `limit` for something to give.
+    /// Joins or opens the flight for a file and waits for something to give.
     async fn aboard(
         &self,
         want: &Want,
         epoch: Epoch,
         facts: &Facts<'_>,
-        limit: Duration,
+        patience: Patience,
     ) -> Result<Delivery, Failure> {
         let (mut ticket, own) = self.board_content(want, epoch);
-        let needs_length = facts.version < http::Version::HTTP_11;
-        let ready = tokio::time::timeout(limit, async {
-            ticket
-                .wait_for(|state| has_something_to_give(state, needs_length))
-                .await
-                .map(|state| state.clone())
-        });
-        let state = match ready.await {
-            Ok(state) => state.map_err(|_| lost())?,
-            Err(_) => match ticket.now().clone() {
-                // Bytes are coming: the hold is for the first of them.
-                ContentState::Streaming(streaming) if !needs_length => {
-                    ContentState::Streaming(streaming)
-                }
-                _ => {
+        let framing = Framing::of(facts.version);
+        let state = match patience {
+            // The copy is better than a body that may yet turn out to be bad.
+            Patience::WithCopy => ticket.wait_for(ContentState::is_landed).await,
+            Patience::WithoutCopy => {
+                let ready = ticket.wait_for(|state| state.can_be_told(framing));
+                let ready = tokio::time::timeout(self.settings.max_hold, ready);
+                let is_late = ready.await.is_err();
+                if is_late && matches!(*ticket.now(), ContentState::Asking) {
                     let failure = self.held_out(&want.ask);
-                    if limit >= self.settings.max_hold {
-                        self.refusals.note(
-                            want.ask.key.clone(),
-                            failure.clone(),
-                            self.clock.instant(),
-                        );
-                    }
+                    self.note_refusal(want, &failure);
                     return Err(failure);
                 }
-            },
-        };
-        let outcome = if own {
-            Outcome::Miss
-        } else {
-            Outcome::Coalesced
-        };
-        match state {
-            ContentState::Done(Ok(Landed::Absent)) => Ok(Delivery::Absent(None)),
-            ContentState::Done(Ok(Landed::Stored(stored, how))) => {
-                let outcome = if how == Outcome::Miss { outcome } else { how };
-                Ok(from_store(stored, outcome, None))
+                // Bytes are coming, and the hold is for the first of them.
+                ticket.wait_for(|state| state.can_be_told(framing)).await
             }
-            ContentState::Done(Err(failure)) if failure.reason() == Reason::Store => {
-                self.deliver_past(want, Reason::Store).await
+        };
+        let state = state.map_err(|_| lost())?.clone();
+        match state {
+            ContentState::Asking => Err(lost()),
+            ContentState::Done(Ok(Landed::Absent)) => Ok(Delivery::Absent(None)),
+            ContentState::Done(Ok(Landed::Stored(stored, Outcome::Miss))) => {
+                Ok(from_store(stored, own, None))
+            }
+            ContentState::Done(Ok(Landed::Stored(stored, how))) => {
+                Ok(from_store(stored, how, None))
             }
             ContentState::Done(Err(failure)) => {
-                if failure.reason() == Reason::HeldOut && limit >= self.settings.max_hold {
-                    self.refusals
-                        .note(want.ask.key.clone(), failure.clone(), self.clock.instant());
+                if failure.reason() == Reason::HeldOut && patience == Patience::WithoutCopy {
+                    self.note_refusal(want, &failure);
                 }
                 Err(failure)
             }
-            ContentState::Past => self.deliver_past(want, Reason::Store).await,
-            ContentState::Streaming(streaming) => {
-                Ok(self.deliver_live(want, ticket, streaming, facts, outcome))
+            ContentState::Past(spare) => {
+                drop(ticket);
+                self.deliver_past(want, framing, &spare).await
             }
-            ContentState::Asking => Err(lost()),
+            ContentState::Streaming(streaming) => {
+                Ok(self.deliver_live(want, ticket, streaming, facts, own))
+            }
         }
+    }
+
+    /// Has a key whose hold ran out refused at once for a while.
+    fn note_refusal(&self, want: &Want, failure: &Failure) {
+        let now = self.clock.instant();
+        self.refusals
+            .note(want.ask.key.clone(), failure.clone(), now);
     }
 
     fn deliver_live(
@@ -243,8 +235,10 @@ impl Proxy {
             .headers
             .get(header::RANGE)
             .and_then(|value| value.to_str().ok());
-        // There is no tag of ours before the whole is there, so a range under a condition gets the whole.
+        // There is no tag of ours before the whole is there, so a range under a condition gets the whole; and only a
+        // GET has ranges (RFC 9110 section 14.2).
         let asked = asked
+            .filter(|_| *facts.method == Method::GET)
             .filter(|_| !facts.headers.contains_key(header::IF_RANGE))
             .map(range::read);
         let range = match (asked, identity.length) {
@@ -274,29 +268,84 @@ impl Proxy {
         }
     }
 
-    async fn deliver_past(&self, want: &Want, reason: Reason) -> Result<Delivery, Failure> {
-        let (head, past) = Box::pin(self.past_the_store(want)).await?;
-        let live = Live::of_stream(past);
-        let (headers, origin) = (head.headers, head.origin);
+    /// An upstream stream of the client's own: the answer at hand if nobody else took it.
+    async fn deliver_past(
+        &self,
+        want: &Want,
+        framing: Framing,
+        spare: &Spare,
+    ) -> Result<Delivery, Failure> {
+        let fetched = match spare.take() {
+            Some(fetched) => fetched,
+            None => Box::pin(self.ask_for(want, FetchMethod::Get, None)).await?,
+        };
+        if matches!(fetched.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+            return Ok(Delivery::Absent(None));
+        }
+        let (head, mut past) = past_of(want, fetched)?;
+        let max_bytes = self.settings.max_document_bytes;
+        let prepared = Box::pin(past.prepare(framing, max_bytes)).await;
+        prepared.map_err(|fault| match fault {
+            PastFault::Bad(what) => head.bad(what),
+            PastFault::TooLarge => Failure::TooLarge {
+                origin: head.origin.clone(),
+                max_bytes,
+            },
+            PastFault::Upstream(error) => self.upstream_failure(&want.ask.feed, &error),
+        })?;
         Ok(Delivery::Live {
-            headers,
-            origin,
-            live,
+            headers: head.headers,
+            origin: head.origin,
+            live: Live::of_stream(past),
             outcome: Outcome::Bypass,
-            reason: Some(reason),
+            reason: Some(Reason::Store),
         })
     }
 
     /// Asks for a file past the store.
-    pub(super) async fn past_the_store(&self, want: &Want) -> Result<(Head, Past), Failure> {
+    pub(super) async fn past_the_store(&self, want: &Want) -> Result<Past, Failure> {
         let fetched = self.ask_for(want, FetchMethod::Get, None).await?;
-        if fetched.status != StatusCode::OK {
-            return Err(status_failure(&fetched.origin, fetched.status));
-        }
-        let head = head_of(&fetched);
-        let past = Past::new(fetched.body, head.identity.clone(), want.clone());
-        Ok((head, past))
+        past_of(want, fetched).map(|(_, past)| past)
     }
+}
+
+/// How long a request waits for its flight.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Patience {
+    /// For the verdict: its caller gives up in favour of the copy.
+    WithCopy,
+    /// For the first byte, as long as a hold; then for as long as bytes come.
+    WithoutCopy,
+}
+
+/// How a client learns where a body ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Framing {
+    /// By its length or by its chunks.
+    Any,
+    /// By its length alone: to HTTP/1.0, a body without one that breaks off looks complete.
+    Length,
+}
+
+impl Framing {
+    fn of(version: http::Version) -> Self {
+        if version < http::Version::HTTP_11 {
+            Self::Length
+        } else {
+            Self::Any
+        }
+    }
+}
+
+/// A body past the store.
+fn past_of(want: &Want, fetched: Fetched) -> Result<(Head, Past), Failure> {
+    if fetched.status != StatusCode::OK {
+        return Err(status_failure(&fetched.origin, fetched.status));
+    }
+    let head = head_of(&fetched);
+    let decoder = Decoder::of(&fetched.headers).map_err(|what| head.bad(what))?;
+    let past = Past::new(fetched.body, decoder, &head, want.clone());
+    Ok((head, past))
 }
 
 fn from_store(stored: Stored, outcome: Outcome, reason: Option<Reason>) -> Delivery {
@@ -304,18 +353,5 @@ fn from_store(stored: Stored, outcome: Outcome, reason: Option<Reason>) -> Deliv
         stored,
         outcome,
         reason,
-    }
-}
-
-/// Whether a flight is so far that a reader can be told a status. A body that fits in what is held back has none
-/// before its verdict, one of unknown length not before more than that is there.
-fn has_something_to_give(state: &ContentState, needs_length: bool) -> bool {
-    match state {
-        ContentState::Asking => false,
-        ContentState::Done(_) | ContentState::Past => true,
-        ContentState::Streaming(streaming) => match streaming.head.identity.length {
-            Some(length) => length > HOLD_BACK_BYTES,
-            None => !needs_length && streaming.written > HOLD_BACK_BYTES,
-        },
     }
 }
