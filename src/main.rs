@@ -241,7 +241,7 @@ async fn run(config: Config) -> Result<(), String> {
         &via_token,
     )
     .map_err(|error| error.to_string())?;
-    proxy.start_upkeep();
+    proxy.keep_vulnerabilities();
     say(&announcement);
     let ended = server::run(
         config.server,

@@ -6,23 +6,14 @@ use super::Proxy;
 use super::content::Want;
 use super::failure::Failure;
 use super::feed::Feed;
-use super::fetch::{Ask, Obtained, Place};
-use super::links::{digest_of, subject};
-use super::route::{Class, Content, LinkSubject, RegistrationPart, Resource};
+use super::fetch::{Ask, Place};
+use super::route::{Class, Content, RegistrationPart, Resource};
 use super::view::Query;
 use crate::cache::decision::Demand;
 use crate::nuget::id::PackageId;
-use crate::nuget::link::LinkKind;
 use crate::nuget::registration;
 use crate::nuget::version::Version;
 use crate::nuget::vulnerabilities::PageRef;
-
-/// A link found again.
-#[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) url: String,
-    pub(super) kind: LinkKind,
-}
 
 impl Proxy {
     pub(super) fn service_index_ask(
@@ -41,6 +32,7 @@ impl Proxy {
                 query: String::new(),
             },
             demand,
+            since: self.clock.instant(),
             via: via.to_vec(),
         }
     }
@@ -70,10 +62,7 @@ impl Proxy {
             | Resource::VulnerabilityPage(_) => String::new(),
         };
         let key = query.feed.key(class, id, &rest);
-        let demand = match query.demand {
-            Demand::Forced => self.forced_once(&key),
-            demand @ (Demand::None | Demand::StoredOnly) => demand,
-        };
+        let demand = self.demand_of(query, &key);
         Ask {
             feed: Arc::clone(query.feed),
             class,
@@ -84,6 +73,7 @@ impl Proxy {
                 query: query.query.to_owned(),
             },
             demand,
+            since: query.since,
             via: query.via.to_vec(),
         }
     }
@@ -95,6 +85,7 @@ impl Proxy {
             base: "",
             query: "",
             demand: Demand::None,
+            since: self.clock.instant(),
             via,
         };
         self.ask_for_resource(
@@ -142,13 +133,15 @@ impl Proxy {
                 _ => None,
             });
         let rest = hive_and_rest.unwrap_or_else(|| format!("link/{bare}"));
+        let key = query.feed.key(class, Some(id), &rest);
         Ask {
             feed: Arc::clone(query.feed),
             class,
             id: Some(id.clone()),
-            key: query.feed.key(class, Some(id), &rest),
+            demand: self.demand_of(query, &key),
+            key,
             place: Place::Named(url.to_owned()),
-            demand: query.demand,
+            since: query.since,
             via: query.via.to_vec(),
         }
     }
@@ -166,6 +159,7 @@ impl Proxy {
             key: feed.key(Class::VulnerabilityPage, None, &page.token()),
             place: Place::Named(page.url.clone()),
             demand: Demand::None,
+            since: self.clock.instant(),
             via: via.to_vec(),
         }
     }
@@ -202,7 +196,9 @@ impl Proxy {
         demand: Demand,
     ) -> Result<Vec<String>, Failure> {
         let ask = &want.ask;
-        let model = self.model(&ask.feed, &ask.via).await?;
+        let model = self
+            .model(&ask.feed, &ask.via, self.clock.instant())
+            .await?;
         let by_link = match &ask.place {
             Place::Named(url) if demand == Demand::None => return Ok(vec![url.clone()]),
             Place::Named(_) => true,
@@ -210,7 +206,9 @@ impl Proxy {
         };
         match (&ask.place, &ask.id) {
             (_, Some(id)) if by_link => self.package_content(want, id, demand).await,
-            (Place::Indexed { resource, query }, _) => model.locate(resource, query),
+            (Place::Indexed { resource, query }, _) => {
+                Ok(self.reachable_first(model.locate(resource, query)?))
+            }
             (Place::Named(url), _) => Ok(vec![url.clone()]),
         }
     }
@@ -227,6 +225,7 @@ impl Proxy {
             base: "",
             query: "",
             demand,
+            since: self.clock.instant(),
             via: &want.ask.via,
         };
         let bounds = (want.version.clone(), want.version.clone());
@@ -249,63 +248,6 @@ impl Proxy {
         urls.dedup();
         Ok(urls)
     }
-
-    /// Finds a link route's target in its id's documents: the index and at most the pages that cover it, asked again
-    /// once if it is not there.
-    pub(super) async fn find_link(
-        &self,
-        query: &Query<'_>,
-        hive: &str,
-        id: &PackageId,
-        wanted: &LinkSubject,
-        digest: &str,
-    ) -> Result<Option<Found>, Failure> {
-        let bounds = match wanted {
-            LinkSubject::Page(lower, upper) => (lower.clone(), upper.clone()),
-            LinkSubject::Version(version) => (version.clone(), version.clone()),
-        };
-        for demand in [Demand::None, Demand::Forced] {
-            let query = Query {
-                demand,
-                ..query.clone()
-            };
-            let shown = self
-                .registrations_in(&query, hive, id, Some(&bounds))
-                .await?;
-            for source in shown.iter().flat_map(|shown| &shown.sources) {
-                let Ok(document) = registration::read(source.text()) else {
-                    continue;
-                };
-                for link in &document.links {
-                    let Some(found) = subject(link, &document).filter(|found| found == wanted)
-                    else {
-                        continue;
-                    };
-                    if digest_of(link.kind, &found, &link.url) == digest {
-                        let url = link.url.split('#').next().unwrap_or_default().to_owned();
-                        return Ok(Some(Found {
-                            url,
-                            kind: link.kind,
-                        }));
-                    }
-                }
-            }
-        }
-        Ok(None)
-    }
-
-    /// A catalog leaf or registration document behind a link route.
-    pub(super) async fn linked_document(
-        &self,
-        query: &Query<'_>,
-        class: Class,
-        id: &PackageId,
-        url: &str,
-    ) -> Result<(Ask, Obtained), Failure> {
-        let ask = self.named_ask(query, class, id, url);
-        let obtained = self.document(&ask).await?;
-        Ok((ask, obtained))
-    }
 }
 
 impl Want {
@@ -323,20 +265,17 @@ impl Want {
 /// One spelling for queries that mean the same: parameters in the order of their names, the order of equal names kept,
 /// escapes undone and made anew.
 fn canonical_query(query: &str) -> String {
-    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
-    let plain = |text: &str| {
-        percent_decode_str(&text.replace('+', " "))
-            .decode_utf8_lossy()
-            .into_owned()
-    };
-    let mut pairs: Vec<(String, String)> = query
+    use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
+    // Bytes: two texts that are no UTF-8 are not the same for that.
+    let plain = |text: &str| percent_decode_str(&text.replace('+', " ")).collect::<Vec<u8>>();
+    let mut pairs: Vec<(Vec<u8>, Vec<u8>)> = query
         .split('&')
         .filter(|pair| !pair.is_empty())
         .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
-        .map(|(name, value)| (plain(name).to_lowercase(), plain(value)))
+        .map(|(name, value)| (plain(name).to_ascii_lowercase(), plain(value)))
         .collect();
     pairs.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let escape = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let escape = |text: &[u8]| percent_encode(text, NON_ALPHANUMERIC).to_string();
     let written: Vec<_> = pairs
         .iter()
         .map(|(name, value)| format!("{}={}", escape(name), escape(value)))
@@ -364,6 +303,7 @@ mod tests {
         check("Q=a&&", "q=a");
         assert_ne!(canonical_query("q=a"), canonical_query("q=A"));
         assert_ne!(canonical_query("f=a&f=b"), canonical_query("f=b&f=a"));
+        assert_ne!(canonical_query("q=%fe"), canonical_query("q=%ff"));
         assert_ne!(canonical_query("q=a%26b=c"), canonical_query("q=a&b=c"));
     }
 }

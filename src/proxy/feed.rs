@@ -1,7 +1,6 @@
 //! A feed at run time: what its upstream's service index says, and where every resource of it lies.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
@@ -25,8 +24,6 @@ pub(super) struct Feed {
     /// Its name, shared with log lines.
     pub(super) name: Arc<str>,
     pub(super) settings: FeedSettings,
-    /// Whether it was asked for anything since upkeep last looked. Set at first: data is fetched at start.
-    used: AtomicBool,
     /// What its requests carry, and the origins that may see it.
     pub(super) access: Access,
     state: Mutex<State>,
@@ -38,6 +35,8 @@ struct State {
     model_fresh_until: Option<Instant>,
     /// Base URLs whose answers are kept in memory.
     base_urls: HashSet<String>,
+    /// Whether clients have asked for vulnerabilities since that was last asked here.
+    is_audited: bool,
     /// Since when each origin has failed without a success in between.
     trouble: HashMap<String, SystemTime>,
 }
@@ -74,20 +73,9 @@ impl Feed {
         Self {
             name: settings.name.as_str().into(),
             settings,
-            used: AtomicBool::new(true),
             access,
             state: Mutex::new(State::default()),
         }
-    }
-
-    /// Notes that somebody asked for something of it.
-    pub(super) fn note_use(&self) {
-        self.used.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether somebody asked for something of it since this was last called.
-    pub(super) fn take_use(&self) -> bool {
-        self.used.swap(false, Ordering::Relaxed)
     }
 
     /// The model, if it need not be asked for again yet.
@@ -148,6 +136,16 @@ impl Feed {
         }
         state.base_urls.insert(base_url.to_owned());
         true
+    }
+
+    /// Notes that a client wants vulnerability data.
+    pub(super) fn note_audit(&self) {
+        self.lock().is_audited = true;
+    }
+
+    /// Whether a client has wanted vulnerability data since this was last asked.
+    pub(super) fn take_audit(&self) -> bool {
+        std::mem::take(&mut self.lock().is_audited)
     }
 
     /// Notes that an origin failed; says since when it has.

@@ -11,6 +11,7 @@ use bytes::{Bytes, BytesMut};
 use http::header::{self, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use md5::Digest as _;
+use tokio::time::Instant;
 
 use super::Proxy;
 use super::body::next_chunk;
@@ -49,6 +50,8 @@ pub(super) struct Ask {
     pub(super) key: Key,
     pub(super) place: Place,
     pub(super) demand: Demand,
+    /// When the request that wants it came: its waits count from here.
+    pub(super) since: Instant,
     /// `Via` of the request that wants it.
     pub(super) via: Vec<String>,
 }
@@ -243,7 +246,8 @@ impl Proxy {
     /// Joins or opens the flight for a document and waits at most `limit` for its verdict.
     async fn landed(&self, ask: &Ask, epoch: Epoch, limit: Duration) -> Result<Obtained, Failure> {
         let (mut ticket, own) = self.board(ask, epoch);
-        let verdict = tokio::time::timeout(limit, verdict_of(&mut ticket)).await;
+        let left = limit.saturating_sub(self.clock.instant().saturating_duration_since(ask.since));
+        let verdict = tokio::time::timeout(left, verdict_of(&mut ticket)).await;
         let failure = match verdict {
             Ok(Ok(Landed::Absent)) => return Ok(Obtained::Absent { reason: None }),
             Ok(Ok(Landed::Document(document, outcome))) => {
@@ -320,7 +324,8 @@ impl Proxy {
         let hold = self.clock.instant() + self.settings.max_hold;
         let urls = self.urls(ask).await?;
         let mut last = Failure::NotOffered("such resource");
-        for url in &urls {
+        for (at, url) in urls.iter().enumerate() {
+            let hold = self.share_of(hold, urls.len() - at);
             match self
                 .fetch_from(ask, epoch, url, stored.as_ref(), hold)
                 .await
@@ -339,7 +344,7 @@ impl Proxy {
         epoch: Epoch,
         url: &str,
         stored: Option<&Stored>,
-        hold: tokio::time::Instant,
+        hold: Instant,
     ) -> Result<Landed, Failure> {
         let validators = stored.map(|stored| Conditional {
             etag: stored.entry.upstream_validator.etag.clone(),
@@ -359,7 +364,7 @@ impl Proxy {
             StatusCode::OK => self.take_document(ask, epoch, fetched).await,
             StatusCode::NOT_MODIFIED => self.confirm(ask, epoch, stored, url, hold).await,
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::GONE
-                if !matches!(ask.class, Class::ServiceIndex | Class::VulnerabilityIndex) =>
+                if may_be_absent(ask.class) =>
             {
                 self.note_absence(ask, epoch, fetched.status, stored.is_some())
                     .await;
@@ -376,7 +381,7 @@ impl Proxy {
         epoch: Epoch,
         stored: Option<&Stored>,
         url: &str,
-        hold: tokio::time::Instant,
+        hold: Instant,
     ) -> Result<Landed, Failure> {
         if let Some(stored) = stored
             && let Some(mut document) = self.read(stored).await
@@ -410,7 +415,7 @@ impl Proxy {
         accept: Accept,
         method: FetchMethod,
         validators: Option<Conditional>,
-        hold: tokio::time::Instant,
+        hold: Instant,
     ) -> Result<Fetched, Failure> {
         let fetch = Fetch {
             accept,
@@ -627,28 +632,6 @@ impl Proxy {
             .gate(&ask.feed.name, ask.id.as_ref().map(PackageId::as_str))
     }
 
-    /// What is known of the origin that a document would be asked from.
-    pub(super) fn reach(&self, ask: &Ask) -> Reach {
-        match self.upstream.state(&self.origin_of(ask)) {
-            OriginState::Live => Reach::Live,
-            OriginState::Open { .. } => Reach::Down,
-            OriginState::Slow { .. } => Reach::Slow,
-        }
-    }
-
-    /// The origin that a document would be asked from: as far as it is known without asking.
-    fn origin_of(&self, ask: &Ask) -> Origin {
-        let url = match &ask.place {
-            Place::Named(url) => Some(url.clone()),
-            Place::Indexed { resource, query } => ask
-                .feed
-                .model()
-                .and_then(|model| model.locate(resource, query).ok()?.into_iter().next()),
-        };
-        url.and_then(|url| Origin::of(&url).ok())
-            .unwrap_or_else(|| ask.feed.access.upstream().clone())
-    }
-
     /// The failure of a request whose hold ran out.
     pub(super) fn held_out(&self, ask: &Ask) -> Failure {
         let origin = self.origin_of(ask);
@@ -679,11 +662,22 @@ impl Proxy {
                 ..
             } => Ok(vec![ask.feed.settings.upstream.clone()]),
             Place::Indexed { resource, query } => {
-                let model = self.model(&ask.feed, &ask.via).await?;
-                model.locate(resource, query)
+                let model = self
+                    .model(&ask.feed, &ask.via, self.clock.instant())
+                    .await?;
+                Ok(self.reachable_first(model.locate(resource, query)?))
             }
         }
     }
+}
+
+/// Whether a 404, 410 or 204 is an answer: where there is one document for all, or results without end, it is a
+/// failure, and another endpoint may do better (protocol facts 1.1.19, 2.3.14, 2.7.9).
+fn may_be_absent(class: Class) -> bool {
+    !matches!(
+        class,
+        Class::Autocomplete | Class::Search | Class::ServiceIndex | Class::VulnerabilityIndex
+    )
 }
 
 /// Whether a request opened the flight that it waits for.

@@ -26,12 +26,20 @@ pub(super) struct Linker<'a> {
     pub(super) hive: Option<&'a str>,
     /// The id that the document speaks of, where it speaks of one.
     pub(super) id: Option<&'a PackageId>,
+    /// The version that the document is of where it does not say so itself, as leaves of nuget.org do not.
+    pub(super) version: Option<&'a Version>,
 }
 
 impl Linker<'_> {
     /// The replacements for a registration document.
     pub(super) fn registration(&self, document: &Registration) -> Vec<(Range<usize>, String)> {
-        self.edits(&document.links, |link| subject(link, document))
+        let of_the_whole = |link: &Link| {
+            let version = self.version.filter(|_| link.kind != LinkKind::PageSelf)?;
+            Some(LinkSubject::Version(version.clone()))
+        };
+        self.edits(&document.links, |link| {
+            subject(link, document).or_else(|| of_the_whole(link))
+        })
     }
 
     /// The replacements for search results and catalog leaves, which have no pages.
@@ -97,7 +105,9 @@ impl Linker<'_> {
             return Some(prefix);
         }
         let path = format!("{prefix}{rest}");
-        (!rest.contains('?') && route::parse(&format!("/v3/{path}")).is_ok()).then_some(path)
+        // A final slash means nothing in our paths, so one of the upstream's would be lost on the way back.
+        let is_lossless = !rest.contains('?') && !rest.ends_with('/');
+        (is_lossless && route::parse(&format!("/v3/{path}")).is_ok()).then_some(path)
     }
 
     /// Our path for a URL outside every known base, by what it means.
@@ -241,6 +251,7 @@ mod tests {
             base: "http://us/f/v3/",
             hive: Some(&token),
             id: Some(&id),
+            version: None,
         };
         let document = registration::read(text).expect("a registration");
         splice::splice(text, linker.registration(&document)).replace(&token, "HIVE")
@@ -311,6 +322,7 @@ mod tests {
             base: "http://us/v3/",
             hive: None,
             id: None,
+            version: None,
         };
         let results = search::read_search(text).expect("results");
         let ours = splice::splice(text, linker.others(&results.links, None));

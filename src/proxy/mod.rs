@@ -14,6 +14,7 @@ mod links;
 mod live;
 pub mod outcome;
 mod past;
+mod places;
 mod publish;
 mod recent;
 mod render;
@@ -21,7 +22,6 @@ mod respond;
 pub mod route;
 mod settings;
 mod told;
-mod upkeep;
 mod view;
 pub mod welcome;
 
@@ -49,7 +49,7 @@ pub use self::settings::{FeedSettings, Freshness, Settings};
 use self::told::{
     Told, class_of, hash_of, id_of, note_of, outcome_of, report, subject_of, via_of, what,
 };
-use self::view::{How, Query, Seen};
+use self::view::{Query, Seen};
 use crate::cache::cache_control::RequestCaching;
 use crate::cache::decision::Demand;
 use crate::cache::key::Key;
@@ -319,7 +319,6 @@ impl Proxy {
         let Some(feed) = feed else {
             return respond::refusal(facts, &Refusal::NoSuchPath("no feed of this name".into()));
         };
-        feed.note_use();
         told.subject = Subject {
             feed: Some(Arc::clone(&feed.name)),
             ..subject_of(&resource)
@@ -362,6 +361,7 @@ impl Proxy {
             base: &base,
             query,
             demand,
+            since: self.clock.instant(),
             via: request.via,
         };
         self.read_resource(&query, &resource, request.uri.path(), facts, told)
@@ -552,42 +552,19 @@ impl Proxy {
         facts: &Facts<'_>,
         told: &mut Told,
     ) -> Result<Response<Body>, Failure> {
-        let Some(found) = self.find_link(query, hive, id, subject, digest).await? else {
-            told.tell(Outcome::Absent, None);
-            return Ok(respond::absent(
-                facts,
-                &what(&told.subject),
-                &Note::of(Outcome::Absent, None),
-            ));
-        };
-        if let (LinkKind::PackageContent, LinkSubject::Version(version)) = (found.kind, subject) {
+        let found = self.find_link(query, hive, id, subject, digest).await?;
+        if let (Some(found), LinkSubject::Version(version)) = (&found, subject)
+            && found.kind == LinkKind::PackageContent
+        {
             told.subject.class = Class::Package.word();
-            let want = self.want(query, id, version, Content::Package, Some(found.url));
+            let url = Some(found.url.clone());
+            let want = self.want(query, id, version, Content::Package, url);
             return self.answer_content(&want, facts, told).await;
         }
-        let model = self.model(query.feed, query.via).await?;
-        let (class, how) = match found.kind {
-            LinkKind::PageSelf => (
-                Class::RegistrationPage,
-                How::Registration {
-                    model,
-                    hive: hive.to_owned(),
-                    id: id.clone(),
-                },
-            ),
-            LinkKind::LeafSelf => (
-                Class::RegistrationLeaf,
-                How::Registration {
-                    model,
-                    hive: hive.to_owned(),
-                    id: id.clone(),
-                },
-            ),
-            _ => (Class::CatalogLeaf, How::CatalogLeaf(model)),
-        };
+        let linked = self.linked(query, hive, id, subject, found.as_ref());
+        let (class, seen) = linked.await?;
         told.subject.class = class.word();
-        let (ask, obtained) = self.linked_document(query, class, id, &found.url).await?;
-        match self.shown(&ask, obtained, how) {
+        match seen {
             Seen::Absent(reason) => {
                 told.tell(Outcome::Absent, reason);
                 Ok(respond::absent(

@@ -39,7 +39,8 @@ const FORWARDED: [HeaderName; 8] = [
 ];
 
 /// The upstream's headers that the client gets: the warnings are for the one who publishes (protocol fact 4.2.7).
-const RETURNED: [HeaderName; 4] = [
+const RETURNED: [HeaderName; 5] = [
+    header::CONTENT_ENCODING,
     header::CONTENT_TYPE,
     header::RETRY_AFTER,
     header::WWW_AUTHENTICATE,
@@ -70,7 +71,7 @@ impl Proxy {
                 return respond::refusal(facts, &Refusal::MethodNotAllowed("DELETE, POST"));
             }
         }
-        let place = match self.model(feed, request.via).await {
+        let place = match self.model(feed, request.via, self.clock.instant()).await {
             Ok(model) => model.locate(resource, ""),
             Err(failure) => Err(failure),
         };
@@ -174,8 +175,14 @@ impl Proxy {
 }
 
 /// Where a publish goes: the endpoint as the upstream names it, with what the client typed behind it and its query
-/// (protocol facts 4.3.1, 4.3.3).
+/// (protocol facts 4.3.1, 4.3.3). An endpoint that is only a host means the path that the client takes for it then
+/// (protocol fact 1.4.4).
 fn address(endpoint: &str, named: Option<&Published>, uri: &http::Uri) -> String {
+    let host = endpoint.split_once("://").map_or("", |(_, rest)| rest);
+    let of_a_host = host.trim_end_matches('/').find(['/', '?']).is_none();
+    let of_a_host =
+        of_a_host.then(|| format!("{}/api/v2/package/", endpoint.trim_end_matches('/')));
+    let endpoint = of_a_host.as_deref().unwrap_or(endpoint);
     let bare = endpoint.trim_end_matches('/');
     let mut url = match named {
         Some(named) => format!("{bare}/{}", named.as_typed),
@@ -313,6 +320,18 @@ mod tests {
             Some("Serilog/3.01"),
             "/v3/package/Serilog/3.01?type=soft",
             "https://up/api/v2/package/Serilog/3.01?type=soft",
+        );
+        check(
+            "https://up:1",
+            None,
+            "/v3/package/",
+            "https://up:1/api/v2/package/",
+        );
+        check(
+            "https://up/",
+            Some("a/1"),
+            "/v3/package/a/1",
+            "https://up/api/v2/package/a/1",
         );
     }
 }

@@ -127,10 +127,11 @@ impl Proxy {
         order: &Order,
         size: usize,
     ) -> Result<Arc<Answer>, Failure> {
-        let sources: Vec<u64> = shown
+        // What has no place in the store has no sequence of its own: the bytes tell.
+        let sources: Vec<&[u8]> = shown
             .sources
             .iter()
-            .map(|source| source.entry.sequence)
+            .map(|source| &source.entry.sha512[..16])
             .collect();
         let first = shown
             .sources

@@ -235,6 +235,7 @@ impl Proxy {
         urls.reverse();
         while let Some(url) = urls.pop() {
             let accept = Accept::Content;
+            let hold = self.share_of(hold, urls.len() + 1);
             match self
                 .ask_upstream(&want.ask, &url, accept, method, validators.clone(), hold)
                 .await

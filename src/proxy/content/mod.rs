@@ -178,7 +178,12 @@ impl Proxy {
             Patience::WithCopy => ticket.wait_for(ContentState::is_landed).await,
             Patience::WithoutCopy => {
                 let ready = ticket.wait_for(|state| state.can_be_told(framing));
-                let ready = tokio::time::timeout(self.settings.max_hold, ready);
+                let waited = self
+                    .clock
+                    .instant()
+                    .saturating_duration_since(want.ask.since);
+                let left = self.settings.max_hold.saturating_sub(waited);
+                let ready = tokio::time::timeout(left, ready);
                 let is_late = ready.await.is_err();
                 if is_late && matches!(*ticket.now(), ContentState::Asking) {
                     let failure = self.held_out(&want.ask);

@@ -1,0 +1,159 @@
+//! Vulnerability data: an index is served only with its pages, and both are kept current while clients audit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::time::Instant;
+
+use super::{How, Query, Seen};
+use crate::cache::decision::Demand;
+use crate::cache::freshness::Deadline;
+use crate::nuget::vulnerabilities;
+use crate::proxy::Proxy;
+use crate::proxy::failure::Failure;
+use crate::proxy::feed::Feed;
+use crate::proxy::fetch::{Ask, Obtained};
+use crate::proxy::outcome::Outcome;
+use crate::proxy::route::{Class, Resource};
+
+/// After a try that failed the next is made this much later: the breaker probes the upstream more often by itself.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// The shortest time between two looks, whatever freshness the settings give: nobody waits for them.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+
+impl Proxy {
+    pub(super) async fn vulnerability_page(
+        &self,
+        query: &Query<'_>,
+        token: &str,
+    ) -> Result<Seen, Failure> {
+        let index = self.ask_for_resource(
+            query,
+            &Resource::VulnerabilityIndex,
+            Class::VulnerabilityIndex,
+            None,
+        );
+        let Obtained::Document { document, .. } = self.document(&index).await? else {
+            return Ok(Seen::Absent(None));
+        };
+        let pages = vulnerabilities::read_index(document.text())
+            .map_err(|_| Failure::Internal("a stored vulnerability index that cannot be read"))?;
+        // A token of an earlier or another instance's index gets the current page of that name.
+        let name = token.rsplit_once('-').map(|(name, _)| name);
+        let page = pages
+            .iter()
+            .find(|page| page.token() == token)
+            .or_else(|| pages.iter().find(|page| Some(page.name.as_str()) == name));
+        let Some(page) = page else {
+            return Ok(Seen::Absent(None));
+        };
+        let is_current = page.token() == token;
+        let ask = self.vulnerability_page_ask(query.feed, page, query.via);
+        let obtained = self.document(&ask).await?;
+        let mut seen = self.shown(&ask, obtained, How::AsIs);
+        if let Seen::Shown(shown) = &mut seen
+            && !is_current
+        {
+            // It stands in for another only as long as the index says so.
+            let policy = query.feed.policy(index.class);
+            let until = policy.fresh_until(&document.entry, &self.gate(&index));
+            shown.deadline = shown.deadline.min(until);
+        }
+        Ok(seen)
+    }
+
+    /// Fetches and stores every page that a new vulnerability index names: an index is served only with its pages, for a
+    /// missing one costs every restore a warning and seconds (protocol fact 9.16).
+    pub(in crate::proxy) async fn store_pages(
+        &self,
+        ask: &Ask,
+        text: &Bytes,
+    ) -> Result<(), Failure> {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        let pages = vulnerabilities::read_index(text)
+            .map_err(|_| Failure::Internal("a checked vulnerability index that cannot be read"))?;
+        for page in &pages {
+            let page_ask = self.vulnerability_page_ask(&ask.feed, page, &ask.via);
+            if let Obtained::Absent { .. } = Box::pin(self.document(&page_ask)).await? {
+                let origin = ask.feed.access.upstream().host().to_owned();
+                return Err(Failure::BadBody {
+                    origin,
+                    what: format!("page {:?} is missing", page.name),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Fetches every feed's vulnerability data now, and again whenever it grows old while clients ask for it: the audit
+    /// of a restore then never waits for it, and an outage finds it recent. Ends when draining begins.
+    pub fn keep_vulnerabilities(&self) {
+        for feed in &self.feeds {
+            let (proxy, feed) = (self.clone(), Arc::clone(feed));
+            self.tasks.spawn("vulnerabilities", async move {
+                tokio::select! {
+                    () = proxy.tasks.draining() => {}
+                    () = proxy.watch_vulnerabilities(&feed) => {}
+                }
+            });
+        }
+    }
+
+    async fn watch_vulnerabilities(&self, feed: &Arc<Feed>) {
+        let interval = feed.settings.freshness.vulnerability_index;
+        loop {
+            let asked = self.clock.instant();
+            let pause = match self.refresh_vulnerabilities(feed, asked).await {
+                Ok(pause) => pause,
+                Err(Failure::NotOffered(_)) => interval,
+                Err(failure) => {
+                    tracing::info!(feed = &*feed.name, reason = %failure.reason(), "vulnerability data is not at hand");
+                    tokio::time::sleep(TRY_AGAIN).await;
+                    continue;
+                }
+            };
+            tokio::time::sleep(pause.max(MIN_PAUSE)).await;
+            while !feed.take_audit() {
+                tokio::time::sleep(interval.max(MIN_PAUSE)).await;
+            }
+        }
+    }
+
+    /// Asks for the index unless it is fresh. Gives the time until it is to be asked for again.
+    async fn refresh_vulnerabilities(
+        &self,
+        feed: &Arc<Feed>,
+        since: Instant,
+    ) -> Result<Duration, Failure> {
+        let query = Query {
+            feed,
+            base: "",
+            query: "",
+            demand: Demand::None,
+            since,
+            via: &[],
+        };
+        let ask = self.ask_for_resource(
+            &query,
+            &Resource::VulnerabilityIndex,
+            Class::VulnerabilityIndex,
+            None,
+        );
+        let Obtained::Document {
+            document, outcome, ..
+        } = self.document(&ask).await?
+        else {
+            return Ok(TRY_AGAIN);
+        };
+        let until = feed
+            .policy(ask.class)
+            .fresh_until(&document.entry, &self.gate(&ask));
+        Ok(match until {
+            Deadline::At(time) if outcome != Outcome::Stale => {
+                time.duration_since(self.clock.now()).unwrap_or(TRY_AGAIN)
+            }
+            Deadline::At(_) | Deadline::Never => TRY_AGAIN,
+        })
+    }
+}
