@@ -10,6 +10,7 @@ use super::settings::FeedSettings;
 use tokio::time::Instant;
 
 use crate::cache::entry::Entry;
+use crate::cache::epoch::{Epoch, Gate};
 use crate::cache::freshness::Policy;
 use crate::cache::key::{Audience, Key, Parts};
 use crate::nuget::id::PackageId;
@@ -33,6 +34,8 @@ pub(super) struct Feed {
 struct State {
     model: Option<Arc<Model>>,
     model_fresh_until: Option<Instant>,
+    /// The highest epoch that a publish raised: search results are about every id.
+    last_publish: Gate,
     /// Base URLs whose answers are kept in memory.
     base_urls: HashSet<String>,
     /// Whether clients have asked for vulnerabilities since that was last asked here.
@@ -75,6 +78,24 @@ impl Feed {
             settings,
             access,
             state: Mutex::new(State::default()),
+        }
+    }
+
+    /// Notes what a publish raised some id's epoch to.
+    pub(super) fn note_publish(&self, epoch: Epoch, now: SystemTime) {
+        let gate = &mut self.lock().last_publish;
+        *gate = Gate {
+            epoch: gate.epoch.max(epoch),
+            published_at: Some(now),
+        };
+    }
+
+    /// What gates documents that are about every id of the feed: `own` is the feed's gate.
+    pub(super) fn gate_of_all(&self, own: Gate) -> Gate {
+        let last = self.lock().last_publish;
+        Gate {
+            epoch: own.epoch.max(last.epoch),
+            published_at: own.published_at.max(last.published_at),
         }
     }
 

@@ -628,8 +628,13 @@ impl Proxy {
 
     /// The epochs that gate a document.
     pub(super) fn gate(&self, ask: &Ask) -> Gate {
-        self.store
-            .gate(&ask.feed.name, ask.id.as_ref().map(PackageId::as_str))
+        let id = ask.id.as_ref().map(PackageId::as_str);
+        let gate = self.store.gate(&ask.feed.name, id);
+        if ask.class.is_memory_only() {
+            ask.feed.gate_of_all(gate)
+        } else {
+            gate
+        }
     }
 
     /// The failure of a request whose hold ran out.

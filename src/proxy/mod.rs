@@ -21,6 +21,7 @@ mod render;
 mod respond;
 pub mod route;
 mod settings;
+mod shortcut;
 mod told;
 mod view;
 pub mod welcome;
@@ -28,11 +29,12 @@ pub mod welcome;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderMap, Method, Request, Response, Uri, header, request};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 pub use self::body::{Body, BodyError};
 use self::content::{ContentState, Delivery, HeadState, Want};
@@ -46,6 +48,7 @@ pub use self::respond::Transport;
 use self::respond::{Facts, Note, Refusal};
 use self::route::{Class, Content, LinkSubject, Resource, Route, RouteError};
 pub use self::settings::{FeedSettings, Freshness, Settings};
+use self::shortcut::{Meaning, Shortcuts};
 use self::told::{
     Told, class_of, hash_of, id_of, note_of, outcome_of, report, subject_of, via_of, what,
 };
@@ -105,6 +108,8 @@ pub struct Shared {
     forced: Recent<Key, ()>,
     /// Lists that a session of a client got from the store.
     sessions: Recent<String, ()>,
+    /// What plain requests were found to mean.
+    shortcuts: Shortcuts,
 }
 
 impl std::ops::Deref for Proxy {
@@ -160,7 +165,7 @@ impl std::error::Error for FeedError {}
 
 /// A request as its parts.
 struct Incoming<'a, B> {
-    uri: &'a Uri,
+    parts: &'a request::Parts,
     via: &'a [String],
     body: B,
 }
@@ -207,6 +212,7 @@ impl Proxy {
             refusals: Recent::new(REFUSAL_TIME, MAX_RECENT),
             forced: Recent::new(DEMAND_INTERVAL, MAX_RECENT),
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
+            shortcuts: Shortcuts::new(),
             settings,
         };
         Ok(Self {
@@ -229,10 +235,36 @@ impl Proxy {
             transport: peer.transport,
             now: self.clock.now(),
         };
+        match self.by_shortcut(&parts, &facts, peer, began) {
+            Some(response) => response,
+            // Boxed: a small hit must not carry the state of everything else about.
+            None => Box::pin(self.answer(&parts, body, peer, began)).await,
+        }
+    }
+
+    /// Answers a request that needs a look at what it means.
+    async fn answer<B>(
+        &self,
+        parts: &request::Parts,
+        body: B,
+        peer: Peer,
+        began: Instant,
+    ) -> Response<Body>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+        B::Error: fmt::Display + Send,
+    {
+        let facts = Facts {
+            method: &parts.method,
+            version: parts.version,
+            headers: &parts.headers,
+            transport: peer.transport,
+            now: self.clock.now(),
+        };
         let mut told = Told::default();
         let via = via_of(&parts.headers);
         let incoming = Incoming {
-            uri: &parts.uri,
+            parts,
             via: &via,
             body,
         };
@@ -296,7 +328,7 @@ impl Proxy {
         B::Error: fmt::Display + Send,
     {
         let is_read = matches!(*facts.method, Method::GET | Method::HEAD);
-        let (name, resource) = match route::parse(request.uri.path()) {
+        let (name, resource) = match route::parse(request.parts.uri.path()) {
             Ok(Route::Feed(name, resource)) => (name, resource),
             Ok(Route::Home | Route::Health) if !is_read => {
                 return respond::refusal(facts, &Refusal::MethodNotAllowed("GET, HEAD"));
@@ -343,7 +375,7 @@ impl Proxy {
             }
             _ => {}
         }
-        let query = request.uri.query().unwrap_or("");
+        let query = request.parts.uri.query().unwrap_or("");
         if query.len() > MAX_QUERY_BYTES {
             let problem = format!(
                 "query: {} bytes, expected at most {MAX_QUERY_BYTES}",
@@ -364,7 +396,7 @@ impl Proxy {
             since: self.clock.instant(),
             via: request.via,
         };
-        self.read_resource(&query, &resource, request.uri.path(), facts, told)
+        self.read_resource(&query, &resource, request.parts, facts, told)
             .await
     }
 
@@ -373,7 +405,7 @@ impl Proxy {
         &self,
         query: &Query<'_>,
         resource: &Resource,
-        path: &str,
+        parts: &request::Parts,
         facts: &Facts<'_>,
         told: &mut Told,
     ) -> Response<Body> {
@@ -392,7 +424,7 @@ impl Proxy {
                     .await
             }
             _ => {
-                self.answer_document(query, resource, path, facts, told)
+                self.answer_document(query, resource, parts, facts, told)
                     .await
             }
         };
@@ -408,17 +440,17 @@ impl Proxy {
         &self,
         query: &Query<'_>,
         resource: &Resource,
-        path: &str,
+        parts: &request::Parts,
         facts: &Facts<'_>,
         told: &mut Told,
     ) -> Result<Response<Body>, Failure> {
         let coding = Coding::of(facts.headers);
-        let keeps = !matches!(resource, Resource::Autocomplete | Resource::Search)
-            || query.query.is_empty();
+        // Results are about every id: their text is remembered, and what was made of it is not.
+        let keeps = !matches!(resource, Resource::Autocomplete | Resource::Search);
         let canonical = match resource {
             // Every spelling of an id is one answer.
             Resource::VersionList(id) => format!("list/{}", id.as_str()),
-            _ => path.trim_end_matches('/').to_owned(),
+            _ => parts.uri.path().trim_end_matches('/').to_owned(),
         };
         let key = render::answer_key(&query.feed.name, &canonical, query.base, coding);
         let mut demand = query.demand;
@@ -427,9 +459,18 @@ impl Proxy {
         }
         if keeps
             && demand != Demand::Forced
-            && let Some(answer) = self.remembered(query.feed, resource, &key, facts)
+            && let Some(answer) = self.current_answer(query.feed, id_of(resource), &key, facts.now)
         {
             self.note_session(resource, told);
+            let meaning = Meaning {
+                feed: query.feed,
+                id: id_of(resource),
+                class: class_of(resource).word(),
+                depends_on_session: matches!(resource, Resource::VersionList(_)),
+                path: &canonical,
+                base: query.base,
+            };
+            self.note_shortcut(parts, meaning);
             told.tell(Outcome::Hit, None);
             return Ok(respond::document(
                 facts,
@@ -472,18 +513,16 @@ impl Proxy {
     }
 
     /// An answer in memory that is fresh: one comparison of deadline and epoch.
-    fn remembered(
+    fn current_answer(
         &self,
         feed: &Feed,
-        resource: &Resource,
+        id: Option<&PackageId>,
         key: &str,
-        facts: &Facts<'_>,
+        now: SystemTime,
     ) -> Option<Arc<Answer>> {
         let answer = self.store.answers().get(key)?;
-        let gate = self
-            .store
-            .gate(&feed.name, id_of(resource).map(PackageId::as_str));
-        (facts.now < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
+        let gate = self.store.gate(&feed.name, id.map(PackageId::as_str));
+        (now < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
     }
 
     async fn answer_content(

@@ -1,6 +1,6 @@
 //! What became of a request, in one vocabulary: the same word stands in the log, the metric and `Cache-Status`.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -164,7 +164,7 @@ impl fmt::Display for Reason {
 /// Writes the `Cache-Status` field of an answer (RFC 9211). `ttl` is the freshness left in seconds, negative when past.
 #[must_use]
 pub fn cache_status(outcome: Outcome, reason: Option<Reason>, ttl: Option<i64>) -> HeaderValue {
-    let mut text = String::with_capacity(48);
+    let mut text = String::with_capacity(64);
     text.push_str(match outcome {
         Outcome::Absent | Outcome::Local | Outcome::Refused => "sluice",
         Outcome::Bypass => "sluice; fwd=bypass",
@@ -176,8 +176,8 @@ pub fn cache_status(outcome: Outcome, reason: Option<Reason>, ttl: Option<i64>) 
         Outcome::Revalidated => "sluice; fwd=stale; fwd-status=304",
     });
     if let Some(ttl) = ttl {
-        text.push_str("; ttl=");
-        text.push_str(&ttl.to_string());
+        // Writing to a String cannot fail.
+        let _ = write!(text, "; ttl={ttl}");
     }
     text.push_str("; detail=");
     text.push_str(outcome.word());

@@ -21,6 +21,7 @@ use super::outcome::{Outcome, Reason};
 use super::respond::{self, Facts, Note, Refusal};
 use super::route::{Published, Resource};
 use super::{Incoming, Proxy};
+use crate::clock::Clock;
 use crate::nuget::push::PushPeek;
 use crate::store::{Raise, Store};
 use crate::upstream::{PublishFault, PublishRequest, Sent};
@@ -76,7 +77,7 @@ impl Proxy {
             Err(failure) => Err(failure),
         };
         let url = match place.map(|urls| urls.into_iter().next()) {
-            Ok(Some(url)) => address(&url, named, request.uri),
+            Ok(Some(url)) => address(&url, named, &request.parts.uri),
             Ok(None) => return self.publish_failed(facts, &Failure::NotOffered(resource.kind())),
             Err(failure) => return self.publish_failed(facts, &failure),
         };
@@ -86,6 +87,7 @@ impl Proxy {
             .and_then(|value| value.to_str().ok());
         let peek = Arc::new(Mutex::new(PushPeek::new(content_type)));
         let mut aftermath = Aftermath {
+            clock: self.clock.clone(),
             store: self.store.clone(),
             feed: Arc::clone(feed),
             named: named.cloned(),
@@ -208,6 +210,7 @@ fn selected(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
 
 /// Raises the epoch at the end of a publish, however that comes: an upload that breaks off included.
 struct Aftermath {
+    clock: Clock,
     store: Store,
     feed: Arc<Feed>,
     named: Option<Published>,
@@ -231,8 +234,9 @@ impl Drop for Aftermath {
             .map(|named| named.id.clone())
             .or_else(peeked);
         let name = &*self.feed.name;
-        self.store
-            .raise(name, id.as_ref().map(|id| id.as_str()), Raise::Publish);
+        let id = id.as_ref().map(|id| id.as_str());
+        let epoch = self.store.raise(name, id, Raise::Publish);
+        self.feed.note_publish(epoch, self.clock.now());
         if let Some(named) = self.named.as_ref().filter(|_| self.is_delete) {
             self.store
                 .raise_version(name, named.id.as_str(), named.version.as_str());

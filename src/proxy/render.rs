@@ -199,11 +199,13 @@ fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
     if matches!(order.class, Class::Autocomplete | Class::Search) {
         respond::allow_any_origin(&mut headers);
     }
+    let body = coded.unwrap_or(text);
+    respond::reserve(&mut headers, body.len());
     let sources = || shown.sources.iter().map(|source| &source.entry);
     Ok(Answer {
         status: StatusCode::OK,
         headers,
-        body: coded.unwrap_or(text),
+        body,
         deadline: shown.deadline.time(),
         epoch: sources().map(|entry| entry.epoch).min().unwrap_or(Epoch(0)),
         validated_at: sources()
