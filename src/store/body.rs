@@ -257,10 +257,9 @@ impl Body {
         }
     }
 
-    /// The body is counted by what it takes now.
-    pub(super) fn end_reservation(&self) {
-        let held = self.lock_reservation().take();
-        drop(held);
+    /// Hands over the room of a body that is complete.
+    pub(super) fn take_reservation(&self) -> Option<Reservation> {
+        self.lock_reservation().take()
     }
 
     fn lock_reservation(&self) -> MutexGuard<'_, Option<Reservation>> {
@@ -410,12 +409,13 @@ impl OpenBodies {
         body
     }
 
-    /// Marks open bodies of `key` as stored no more. The `disk_bytes` of the deleted file count as lingering until its
-    /// last reader ends.
-    pub(super) fn retire(&self, key: &[u8; 32], which: Retire, disk_bytes: u64) {
+    /// Marks open bodies of `key` as stored no more. The `disk_bytes` of the deleted file, which linger in `quota`, do so
+    /// until its last reader ends.
+    pub(super) fn retire(&self, key: &[u8; 32], which: Retire, disk_bytes: u64, quota: &Quota) {
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(bodies) = open.get_mut(key) else {
-            return;
+            drop(open);
+            return quota.lingered(disk_bytes);
         };
         let mut kept = Vec::new();
         // Only the newest of them was the file that was deleted; the older ones linger already.
@@ -442,10 +442,12 @@ impl OpenBodies {
             *bodies = kept;
         }
         drop(open);
-        if let Some((_, inner)) = newest {
-            inner.quota.linger(disk_bytes);
-            let before = inner.lingering.fetch_add(disk_bytes, Ordering::AcqRel);
-            debug_assert_eq!(before, 0, "a body was retired twice");
+        match newest {
+            Some((_, inner)) => {
+                let before = inner.lingering.fetch_add(disk_bytes, Ordering::AcqRel);
+                debug_assert_eq!(before, 0, "a body was retired twice");
+            }
+            None => quota.lingered(disk_bytes),
         }
     }
 

@@ -13,7 +13,7 @@ use super::Shared;
 use super::body::{Retire, Stored};
 use super::fault::StoreFault;
 use super::index::{MAX_VALUE_BYTES, row};
-use super::layout::{hex, trailer_bytes};
+use super::layout::{fold, hex, trailer_bytes};
 use super::quota::Checked;
 use super::record::{Row, Trailer};
 use super::settings::Step;
@@ -34,7 +34,7 @@ impl KeyLocks {
     }
 
     fn of(&self, key: &[u8; 32]) -> Option<&(Arc<tokio::sync::Mutex<()>>, AtomicU64)> {
-        self.0.get(usize::from(key[31]) % LOCKS)
+        self.0.get(usize::from(fold(key)) % LOCKS)
     }
 
     /// Waits for the key's lock, at most `limit`.
@@ -150,11 +150,11 @@ async fn try_commit(
         }
         mover.layout.install(&path, &key)?;
         mover.locks.changed(&key);
-        let replaced = mover.quota.insert(&key, disk_bytes, Checked::Yes);
-        moved.body.end_reservation();
+        let held = moved.body.take_reservation();
+        let replaced = mover.quota.insert(&key, disk_bytes, Checked::Yes, held);
         mover
             .open_bodies
-            .retire(&key, Retire::Below(sequence), replaced.unwrap_or(0));
+            .retire(&key, Retire::Below(sequence), replaced, &mover.quota);
         let _ = mover.open_bodies.share(&key, sequence, moved.body);
         Ok(Committed::Stored)
     };
@@ -200,7 +200,7 @@ impl Shared {
             let was_there = shared.layout.unlink(&key)?;
             let freed = shared.forget_body(&key);
             if durability == Durability::Synced {
-                shared.layout.sync_shard(key[31])?;
+                shared.layout.sync_shard(fold(&key))?;
             }
             Ok((guard, was_there, freed))
         };
@@ -248,8 +248,9 @@ impl Shared {
     /// Takes a deleted body out of the accounts; its readers keep theirs.
     fn forget_body(&self, key: &[u8; 32]) -> u64 {
         self.locks.changed(key);
-        let freed = self.quota.remove(key).unwrap_or(0);
-        self.open_bodies.retire(key, Retire::All, freed);
+        let freed = self.quota.remove(key);
+        self.open_bodies
+            .retire(key, Retire::All, freed, &self.quota);
         freed
     }
 

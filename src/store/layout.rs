@@ -1,8 +1,8 @@
 //! The data folder: names of its files, and the trailer that makes a body's file tell everything about itself.
 //!
-//! `CACHEDIR.TAG VERSION LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` are the last two
-//! digits of the name, so that one feed does not share one folder. Every call blocks. Refuses to decide which body is
-//! the right one.
+//! `CACHEDIR.TAG VERSION LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` is the exclusive or
+//! of the name's 32 bytes: neither the bodies of one feed nor those of one class (every version list ends in the same
+//! 16 bytes) share one folder. Every call blocks. Refuses to decide which body is the right one.
 
 use std::fs::{self, File};
 use std::io;
@@ -68,12 +68,12 @@ impl Layout {
     }
 
     /// One of the 256 folders of bodies.
-    pub(super) fn shard(&self, last: u8) -> PathBuf {
-        self.bodies().join(format!("{last:02x}"))
+    pub(super) fn shard(&self, folder: u8) -> PathBuf {
+        self.bodies().join(format!("{folder:02x}"))
     }
 
     pub(super) fn body(&self, key: &[u8; 32]) -> PathBuf {
-        self.shard(key[31]).join(hex(key))
+        self.shard(fold(key)).join(hex(key))
     }
 
     /// Numbers of the index folders, ascending.
@@ -88,16 +88,18 @@ impl Layout {
         Ok(numbers)
     }
 
-    /// Keys of the bodies in one folder; none if it is missing. Files with other names are not ours.
-    pub(super) fn keys_in(&self, last: u8) -> io::Result<Vec<[u8; 32]>> {
-        let entries = match fs::read_dir(self.shard(last)) {
+    /// Keys of the bodies in one folder; none if it is missing. Files with other names, or in the wrong folder, are not
+    /// ours.
+    pub(super) fn keys_in(&self, folder: u8) -> io::Result<Vec<[u8; 32]>> {
+        let entries = match fs::read_dir(self.shard(folder)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
             entries => entries?,
         };
         let mut keys = Vec::new();
         for entry in entries {
             let name = entry?.file_name();
-            keys.extend(name.to_str().and_then(unhex));
+            let key = name.to_str().and_then(unhex);
+            keys.extend(key.filter(|key| fold(key) == folder));
         }
         Ok(keys)
     }
@@ -125,7 +127,7 @@ impl Layout {
         let path = self.body(key);
         match fs::rename(temporary, &path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::create_dir_all(self.shard(key[31]))?;
+                fs::create_dir_all(self.shard(fold(key)))?;
                 fs::rename(temporary, &path)
             }
             done => done,
@@ -142,8 +144,8 @@ impl Layout {
     }
 
     /// Makes the deletions in a folder of bodies durable.
-    pub(super) fn sync_shard(&self, last: u8) -> io::Result<()> {
-        match platform::sync_directory(&self.shard(last)) {
+    pub(super) fn sync_shard(&self, folder: u8) -> io::Result<()> {
+        match platform::sync_directory(&self.shard(folder)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             done => done,
         }
@@ -247,6 +249,11 @@ pub(super) fn belongs(opened: &OpenedFile, key: &Key) -> bool {
     opened.trailer.entry.key == *key
 }
 
+/// One byte that all bytes of a key decide: keys of one feed, id or class differ in it.
+pub(super) fn fold(key: &[u8; 32]) -> u8 {
+    key.iter().fold(0, |folded, byte| folded ^ byte)
+}
+
 pub(super) fn hex(key: &[u8; 32]) -> String {
     use std::fmt::Write as _;
     key.iter().fold(String::with_capacity(64), |mut out, byte| {
@@ -268,4 +275,40 @@ fn unhex(name: &str) -> Option<[u8; 32]> {
         *byte = u8::from_str_radix(pair, 16).ok()?;
     }
     Some(key)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::key::Parts;
+    use std::collections::HashSet;
+
+    #[test]
+    fn one_class_of_one_feed_spreads_over_the_folders() {
+        let key = |n: usize| {
+            Key::new(&Parts {
+                feed: "nuget",
+                id: Some(&format!("id{n}")),
+                class: "list",
+                ..Parts::default()
+            })
+        };
+        let folders: HashSet<u8> = (0..2000).map(|n| fold(key(n).bytes())).collect();
+        assert!(folders.len() > 250, "{} folders", folders.len());
+    }
+
+    #[test]
+    fn a_name_tells_its_key() {
+        let key = [0xa5; 32];
+        assert_eq!(unhex(&hex(&key)), Some(key));
+        for name in [
+            "",
+            "a5",
+            &"+5".repeat(32),
+            &"zz".repeat(32),
+            &"ä".repeat(32),
+        ] {
+            assert_eq!(unhex(name), None, "{name}");
+        }
+    }
 }

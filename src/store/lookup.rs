@@ -234,7 +234,7 @@ impl Shared {
     fn count_found(&self, key: &Key, opened: &OpenedFile) {
         if !self.quota.contains(key.bytes()) {
             self.quota
-                .insert(key.bytes(), opened.disk_bytes, Checked::No);
+                .insert(key.bytes(), opened.disk_bytes, Checked::No, None);
         }
     }
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use moka::sync::Cache;
 
 use super::body::Stored;
+use super::layout::fold;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::Key;
 
@@ -134,14 +135,18 @@ pub(super) enum Found {
 
 impl Handles {
     pub(super) fn new(max: usize) -> Self {
+        // With fewer bodies than shards, one of each is still no more than `max`.
+        let shards = SHARDS.min(max.max(1));
         Self {
-            shards: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            max_of_shard: max.div_ceil(SHARDS),
+            shards: (0..shards).map(|_| Mutex::default()).collect(),
+            max_of_shard: max / shards,
         }
     }
 
     fn with<R>(&self, key: &[u8; 32], act: impl FnOnce(&mut Shard) -> R) -> Option<R> {
-        let shard = self.shards.get(usize::from(key[30]) % SHARDS)?;
+        let shard = self
+            .shards
+            .get(usize::from(fold(key)) % self.shards.len())?;
         Some(act(&mut shard
             .lock()
             .unwrap_or_else(PoisonError::into_inner)))

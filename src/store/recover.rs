@@ -227,8 +227,8 @@ pub(super) fn make_ballast(layout: &Layout, wanted: u64, min_free: u64) -> io::R
 
 /// Counts the bodies that an earlier process left, then settles cap and order of eviction.
 pub(super) async fn count_bodies(shared: Arc<Shared>) {
-    for last in 0..=u8::MAX {
-        let mut keys = list(&shared, last).await;
+    for folder in 0..=u8::MAX {
+        let mut keys = list(&shared, folder).await;
         while !keys.is_empty() {
             let step = keys.split_off(keys.len().saturating_sub(COUNT_STEP));
             let layout = shared.layout.clone();
@@ -256,9 +256,9 @@ pub(super) async fn count_bodies(shared: Arc<Shared>) {
 }
 
 /// Keys of the bodies in one folder; an unreadable folder counts as empty, its bodies are counted when they are hit.
-pub(super) async fn list(shared: &Arc<Shared>, last: u8) -> Vec<[u8; 32]> {
+pub(super) async fn list(shared: &Arc<Shared>, folder: u8) -> Vec<[u8; 32]> {
     let layout = shared.layout.clone();
-    let read = move || layout.keys_in(last);
+    let read = move || layout.keys_in(folder);
     shared.quiet(read).await.unwrap_or_default()
 }
 

@@ -182,16 +182,16 @@ impl Shared {
             purged += self.delete_purged(&key).await;
         }
         // The names of the files are the keys, so this misses nothing that the index does not know.
-        for last in 0..=u8::MAX {
+        for folder in 0..=u8::MAX {
             let mut touched = false;
-            for key in recover::list(self, last).await {
+            for key in recover::list(self, folder).await {
                 if key.starts_with(prefix) {
                     purged += self.delete_purged(&key).await;
                     touched = true;
                 }
             }
             let layout: Layout = self.layout.clone();
-            if touched && self.quiet(move || layout.sync_shard(last)).await.is_err() {
+            if touched && self.quiet(move || layout.sync_shard(folder)).await.is_err() {
                 tracing::warn!("a purge may not outlive a power cut");
             }
         }

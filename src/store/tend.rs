@@ -34,7 +34,7 @@ const INDEX_ROOM_BYTES: u64 = 8 << 20;
 const FULL_DISK_POLL: Duration = Duration::from_secs(5);
 /// moka keeps what is not asked for until its upkeep runs.
 const MEMORY_UPKEEP: Duration = Duration::from_secs(1);
-/// Uses are written and the index is measured this often.
+/// Uses are written and the index is measured this often: a few calls that touch no body.
 const DISK_UPKEEP: Duration = Duration::from_secs(60);
 /// Piece in which a body is read to check it: short enough that other blocking calls come between.
 const CHECK_STEP: u64 = 1 << 20;
@@ -202,8 +202,8 @@ async fn scan(
 
 /// Adds a row for every body without one; `false` if the index was given up or the process ends meanwhile.
 async fn rebuild(shared: &Arc<Shared>, number: u64) -> bool {
-    for last in 0..=u8::MAX {
-        let mut keys = recover::list(shared, last).await;
+    for folder in 0..=u8::MAX {
+        let mut keys = recover::list(shared, folder).await;
         while !keys.is_empty() {
             let step = keys.split_off(keys.len().saturating_sub(REBUILD_STEP));
             for key in step {
@@ -245,7 +245,9 @@ async fn adopt(shared: &Arc<Shared>, key: [u8; 32]) {
         Some(_) | None => entry,
     };
     if !shared.quota.contains(&key) {
-        shared.quota.insert(&key, opened.disk_bytes, Checked::No);
+        shared
+            .quota
+            .insert(&key, opened.disk_bytes, Checked::No, None);
     }
     let value = Row::encode(&entry, MAX_VALUE_BYTES);
     shared.change(row::entry(&key), Some(value), None);

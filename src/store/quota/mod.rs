@@ -15,6 +15,10 @@ use foldhash::fast::RandomState;
 const SMALL_SHARE: u64 = 10;
 /// Uses are counted up to this; more tells nothing more about the future (S3-FIFO).
 const MAX_USES: u8 = 3;
+/// Room that is left for the index to grow into until it is measured again: at most this, a minute of writing rows,
+/// and at most this part of the cap.
+const MAX_INDEX_GROWTH: u64 = 16 << 20;
+const INDEX_GROWTH_SHARE: u64 = 16;
 /// A body whose one use brought it in needs another to reach the main queue.
 const USES_FOR_MAIN: u8 = 1;
 
@@ -154,10 +158,7 @@ impl Quota {
         self.overhead.store(bytes, Ordering::Relaxed);
     }
 
-    pub(super) fn linger(&self, bytes: u64) {
-        self.lingering.fetch_add(bytes, Ordering::Relaxed);
-    }
-
+    /// Bytes that lingered are free.
     pub(super) fn lingered(&self, bytes: u64) {
         self.lingering.fetch_sub(bytes, Ordering::Relaxed);
     }
@@ -179,9 +180,10 @@ impl Quota {
     /// Holds `bytes`, or says how many must be evicted first.
     pub(super) fn reserve(self: &Arc<Self>, bytes: u64) -> Result<Reservation, u64> {
         let cap = self.cap.load(Ordering::Relaxed);
-        let beside = self.lingering.load(Ordering::Relaxed) + self.overhead.load(Ordering::Relaxed);
         let mut table = self.lock();
-        let wanted = table.live_bytes + table.reserved_bytes + beside + bytes;
+        let beside = self.lingering.load(Ordering::Relaxed) + self.overhead.load(Ordering::Relaxed);
+        let growth = MAX_INDEX_GROWTH.min(cap / INDEX_GROWTH_SHARE);
+        let wanted = table.live_bytes + table.reserved_bytes + beside + growth + bytes;
         if wanted > cap {
             return Err(wanted - cap);
         }
@@ -193,19 +195,41 @@ impl Quota {
         })
     }
 
-    /// Counts a stored body. Says what the body of this key that it replaces took.
-    pub(super) fn insert(&self, key: &[u8; 32], disk_bytes: u64, checked: Checked) -> Option<u64> {
-        self.lock().insert(key, disk_bytes, checked)
+    /// Counts a stored body in place of the room that was held for it. Says what the body of this key that it replaces
+    /// took: that lingers from now on, until the caller knows that nobody reads it.
+    pub(super) fn insert(
+        &self,
+        key: &[u8; 32],
+        disk_bytes: u64,
+        checked: Checked,
+        held: Option<Reservation>,
+    ) -> u64 {
+        let mut held = held;
+        let mut table = self.lock();
+        if let Some(held) = &mut held {
+            let bytes = std::mem::take(&mut held.bytes);
+            table.reserved_bytes = table.reserved_bytes.saturating_sub(bytes);
+        }
+        let replaced = table.insert(key, disk_bytes, checked).unwrap_or(0);
+        self.lingering.fetch_add(replaced, Ordering::Relaxed);
+        drop(table);
+        // Emptied above; its drop takes the lock.
+        drop(held);
+        replaced
     }
 
-    /// Counts a deleted body no more; says what it took.
-    pub(super) fn remove(&self, key: &[u8; 32]) -> Option<u64> {
+    /// Counts a deleted body no more; says what it took, which lingers like a replaced one.
+    pub(super) fn remove(&self, key: &[u8; 32]) -> u64 {
         let mut table = self.lock();
         if let Counting::Running(deleted) = &mut table.counting {
             deleted.insert(*key);
         }
-        let slot = table.by_key.remove(key)?;
-        Some(table.vacate(slot))
+        let Some(slot) = table.by_key.remove(key) else {
+            return 0;
+        };
+        let freed = table.vacate(slot);
+        self.lingering.fetch_add(freed, Ordering::Relaxed);
+        freed
     }
 
     /// Counts bodies that an earlier process left, but those replaced or deleted meanwhile.

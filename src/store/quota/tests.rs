@@ -12,32 +12,44 @@ fn filled(cap: u64, bodies: u64) -> Arc<Quota> {
     let quota = Arc::new(Quota::new(cap));
     quota.end_counting();
     for n in 0..bodies {
-        assert_eq!(quota.insert(&key(n), 4096, Checked::Yes), None);
+        assert_eq!(quota.insert(&key(n), 4096, Checked::Yes, None), 0);
     }
     quota
 }
 
 #[test]
 fn a_reservation_counts_until_it_is_dropped() {
-    let quota = filled(10_000, 1);
-    let first = quota.reserve(5000).unwrap();
+    // A sixteenth is left for the index.
+    let quota = filled(16_000, 1);
+    let first = quota.reserve(10_000).unwrap();
     assert_eq!(quota.reserve(1000).unwrap_err(), 96);
     let mut second = quota.reserve(904).unwrap();
     second.join(first);
-    assert_eq!(quota.sums().reserved, 5904);
+    assert_eq!(quota.sums().reserved, 10_904);
     drop(second);
     assert_eq!(quota.sums().reserved, 0);
-    quota.linger(4096);
-    assert!(quota.reserve(5000).is_err());
+    quota.remove(&key(0));
+    assert!(quota.reserve(11_000).is_err(), "it may have readers");
+    quota.lingered(4096);
+    assert!(quota.reserve(11_000).is_ok());
+}
+
+#[test]
+fn a_body_takes_the_place_of_its_reservation() {
+    let quota = filled(100_000, 0);
+    let held = quota.reserve(9000).unwrap();
+    quota.insert(&key(1), 8192, Checked::Yes, Some(held));
+    assert_eq!((quota.sums().reserved, quota.sums().live), (0, 8192));
 }
 
 #[test]
 fn a_replaced_body_is_counted_once() {
     let quota = filled(1 << 20, 3);
-    assert_eq!(quota.insert(&key(1), 8192, Checked::Yes), Some(4096));
+    assert_eq!(quota.insert(&key(1), 8192, Checked::Yes, None), 4096);
+    assert_eq!(quota.sums().lingering, 4096);
     assert_eq!((quota.sums().live, quota.sums().entries), (16_384, 3));
-    assert_eq!(quota.remove(&key(1)), Some(8192));
-    assert_eq!(quota.remove(&key(1)), None);
+    assert_eq!(quota.remove(&key(1)), 8192);
+    assert_eq!(quota.remove(&key(1)), 0);
     assert_eq!((quota.sums().live, quota.sums().entries), (8192, 2));
 }
 
@@ -49,7 +61,7 @@ fn a_scan_evicts_itself_and_not_what_is_used() {
         quota.note_use(&key(n), 0);
     }
     for n in 1000..3000 {
-        quota.insert(&key(n), 4096, Checked::Yes);
+        quota.insert(&key(n), 4096, Checked::Yes, None);
         while quota.sums().live > 120 * 4096 {
             quota.remove(&quota.victim().unwrap());
         }
@@ -63,7 +75,7 @@ fn a_body_that_comes_back_goes_to_the_main_queue() {
     let quota = filled(1 << 30, 3);
     let gone = quota.victim().unwrap();
     quota.remove(&gone);
-    quota.insert(&gone, 4096, Checked::Yes);
+    quota.insert(&gone, 4096, Checked::Yes, None);
     assert_eq!(quota.lock().slot_of(&gone).unwrap().place, Place::Main);
 }
 
@@ -72,7 +84,7 @@ fn eviction_ends_when_nothing_is_left_and_slots_are_used_again() {
     let quota = filled(1 << 30, 50);
     for _ in 0..4 {
         for n in 0..50 {
-            quota.insert(&key(n), 512, Checked::Yes);
+            quota.insert(&key(n), 512, Checked::Yes, None);
             quota.note_use(&key(n), 1);
         }
         while let Some(victim) = quota.victim() {
@@ -86,7 +98,7 @@ fn eviction_ends_when_nothing_is_left_and_slots_are_used_again() {
 #[test]
 fn the_count_of_an_earlier_process_yields_to_what_happened_meanwhile() {
     let quota = Arc::new(Quota::new(1 << 30));
-    quota.insert(&key(1), 8192, Checked::Yes);
+    quota.insert(&key(1), 8192, Checked::Yes, None);
     quota.remove(&key(2));
     let found = [1, 2, 3].map(|n| Counted {
         key: key(n),

@@ -319,3 +319,21 @@ async fn a_sequence_is_above_what_an_earlier_clock_drew() {
     settle(&store).await;
     assert_eq!(body_of(&store, &key("a")).await, "new");
 }
+
+#[tokio::test(start_paused = true)]
+async fn no_more_bodies_are_held_open_than_allowed() {
+    for max in [1, 20, 40] {
+        let rig = Rig::with(|settings| settings.max_open_bodies = Some(max));
+        let store = rig.open().await;
+        for n in 0..60 {
+            put(&store, &key(&n.to_string()), b"body").await;
+        }
+        settle(&store).await;
+        for n in 0..60 {
+            assert_eq!(body_of(&store, &key(&n.to_string())).await, "body");
+            assert!(store.usage().open_bodies <= max);
+        }
+        let open = store.usage().open_bodies;
+        assert!(open > max / 2, "{open} of {max}");
+    }
+}

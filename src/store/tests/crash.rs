@@ -168,6 +168,9 @@ async fn a_crash_while_a_body_grows_leaves_nothing_of_it() {
 async fn a_crash_between_name_and_row_costs_a_document_its_freshness_and_nothing_else() {
     let (rig, camera) = filmed();
     let store = rig.open_ready().await;
+    put(&store, &key("a"), b"replaced").await;
+    settle(&store).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
     camera.arm();
     let stored = put(&store, &key("a"), b"body").await;
     settle(&store).await;

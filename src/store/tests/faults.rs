@@ -184,6 +184,23 @@ async fn an_index_that_never_opens_is_given_up_and_the_files_answer() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn rows_that_wait_when_the_index_dies_hide_nothing_for_ever() {
+    let (rig, saboteur) = sabotaged();
+    let store = rig.open_ready().await;
+    saboteur.put(Step::Row, Fault::Hang);
+    // More than one batch.
+    for n in 0..100 {
+        put(&store, &key(&n.to_string()), b"body").await;
+    }
+    until(|| store.usage().index_deaths > 0).await;
+    saboteur.stop();
+    assert_well(&rig, &store).await;
+    for n in 0..100 {
+        assert_eq!(body_of(&store, &key(&n.to_string())).await, "body");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_index_killed_by_every_row_is_not_rebuilt_for_ever() {
     let (rig, saboteur) = sabotaged();
     let store = rig.open_ready().await;
