@@ -221,7 +221,7 @@ async fn run(config: Config) -> Result<(), String> {
     };
     let counted = store.clone();
     telemetry.collect(move |samples| count_store(&counted.usage(), samples));
-    let via_token = via_token()?;
+    let via_token = store.identity().to_owned();
     let product = Product {
         via_token: via_token.clone(),
         user_agent: concat!("sluice/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -428,13 +428,6 @@ fn access_log_sink(
             path.display()
         )),
     }
-}
-
-/// Eight hex digits that tell our requests from those of other instances.
-fn via_token() -> Result<String, String> {
-    let mut bytes = [0; 4];
-    getrandom::fill(&mut bytes).map_err(|error| format!("no random numbers: {error}"))?;
-    Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
 }
 
 /// What is printed at start: where we listen, and the commands that make a machine use us.

@@ -1,6 +1,6 @@
 //! The data folder: names of its files, and the trailer that makes a body's file tell everything about itself.
 //!
-//! `CACHEDIR.TAG VERSION LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` is the exclusive or
+//! `CACHEDIR.TAG VERSION IDENTITY LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` is the exclusive or
 //! of the name's 32 bytes: neither the bodies of one feed nor those of one class (every version list ends in the same
 //! 16 bytes) share one folder. Every call blocks. Refuses to decide which body is the right one.
 

@@ -97,6 +97,8 @@ struct Shared {
     clock: Clock,
     io: Arc<Io>,
     layout: Layout,
+    /// Eight hex digits that tell this folder's owner from others.
+    identity: String,
     index: Index,
     pending: Pending,
     overlay: Overlay,
@@ -320,6 +322,13 @@ impl Store {
         }
     }
 
+    /// Eight hex digits, drawn at random when the folder was made and kept in it: they tell this installation from
+    /// others.
+    #[must_use]
+    pub fn identity(&self) -> &str {
+        &self.shared.identity
+    }
+
     /// How full and how well the store is.
     #[must_use]
     pub fn usage(&self) -> Usage {
@@ -349,6 +358,7 @@ impl Shared {
             });
         Self {
             io: Arc::new(Io::new(tasks, settings.probe.clone())),
+            identity: prepared.identity.clone(),
             index: Index::new(prepared.index),
             pending: Pending::default(),
             overlay: Overlay::default(),

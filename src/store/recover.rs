@@ -35,6 +35,8 @@ pub(super) struct Prepared {
     pub(super) lock: File,
     /// Number of the index folder to be opened.
     pub(super) index: u64,
+    /// Eight hex digits that tell this folder's owner from others.
+    pub(super) identity: String,
 }
 
 /// Locks the folder and puts it in order.
@@ -128,7 +130,12 @@ fn lock_and_clear(layout: &Layout, mut lock: File, ballast: u64) -> Result<Begun
         .or_else(ignore_full_disk)
         .map_err(failed)?;
     let index = clear(layout, ballast).map_err(failed)?;
-    Ok(Begun::Locked(Prepared { lock, index }))
+    let identity = identity(layout).map_err(failed)?;
+    Ok(Begun::Locked(Prepared {
+        lock,
+        index,
+        identity,
+    }))
 }
 
 /// A full disk must not keep a store from answering from what it has.
@@ -172,6 +179,21 @@ fn check_format(layout: &Layout) -> Result<(), OpenError> {
         }
         Err(error) => Err(failed(error)),
     }
+}
+
+/// The folder's identity: kept in it, made anew where it is missing or unreadable.
+fn identity(layout: &Layout) -> io::Result<String> {
+    let path = layout.in_root("IDENTITY");
+    let kept = fs::read_to_string(&path).unwrap_or_default();
+    let is_one = |text: &str| text.len() == 8 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    if is_one(kept.trim()) {
+        return Ok(kept.trim().to_owned());
+    }
+    let mut bytes = [0; 4];
+    getrandom::fill(&mut bytes).map_err(|error| io::Error::other(error.to_string()))?;
+    let identity = format!("{:08x}", u32::from_be_bytes(bytes));
+    fs::write(&path, format!("{identity}\n")).or_else(ignore_full_disk)?;
+    Ok(identity)
 }
 
 /// Deletes what a crash left, gives up the ballast if the disk is full, and says which index is the current one.

@@ -51,6 +51,21 @@ async fn a_later_format_is_refused_and_left_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_folder_keeps_its_identity_and_shares_it_with_no_other() {
+    let (rig, other) = (Rig::new(), Rig::new());
+    let store = rig.open().await;
+    let identity = store.identity().to_owned();
+    assert_eq!(identity.len(), 8);
+    assert_ne!(identity, other.open().await.identity());
+    store.close(Duration::from_secs(1)).await;
+    let store = rig.open().await;
+    assert_eq!(store.identity(), identity);
+    store.close(Duration::from_secs(1)).await;
+    fs::write(rig.path().join("IDENTITY"), "no hex").unwrap();
+    assert_ne!(rig.open().await.identity(), identity);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_path_that_is_no_folder_is_refused() {
     let rig = Rig::new();
     let file = rig.path().join("file");
