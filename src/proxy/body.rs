@@ -1,4 +1,4 @@
-//! The body of an answer: bytes at hand, a stored file, a file that still grows, or an upstream's stream.
+//! The body of an answer: bytes at hand, a file, or an upstream's answer to a publish.
 //!
 //! An error breaks the connection, so that a client never takes a part for the whole (protocol fact 3.6.9).
 
@@ -13,11 +13,7 @@ use http_body_util::BodyExt as _;
 
 use super::live::Live;
 use super::outcome::Reason;
-use crate::store;
 use crate::upstream::{ResponseBody, UpstreamError};
-
-/// Bytes read from a stored file at a time: large enough that the cost of a read does not show.
-const CHUNK_BYTES: u64 = 256 * 1024;
 
 /// Why a body broke off.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -53,13 +49,7 @@ struct Step {
 /// Where a body's chunks come from.
 #[derive(Debug)]
 pub(super) enum Source {
-    /// A stored file: what is left of its range.
-    File {
-        body: store::Body,
-        at: u64,
-        end: u64,
-    },
-    /// A file that is being fetched, or a stream past the store.
+    /// A file: stored, being fetched, or past the store.
     Live(Box<Live>),
     /// An upstream's answer to a publish, passed through.
     Relay(Box<ResponseBody>),
@@ -99,32 +89,6 @@ impl Body {
 impl Source {
     async fn next(self) -> Step {
         match self {
-            Self::File { body, at, end } => {
-                if at >= end {
-                    return Step {
-                        chunk: None,
-                        source: None,
-                    };
-                }
-                let upto = end.min(at + CHUNK_BYTES);
-                match body.read(at..upto).await {
-                    Ok(bytes) => Step {
-                        source: Some(Self::File {
-                            body,
-                            at: upto,
-                            end,
-                        }),
-                        chunk: Some(Ok(bytes)),
-                    },
-                    Err(fault) => {
-                        tracing::error!(%fault, "a stored body cannot be read");
-                        Step {
-                            chunk: Some(Err(BodyError(Reason::Store))),
-                            source: None,
-                        }
-                    }
-                }
-            }
             Self::Live(mut live) => {
                 let chunk = live.next().await;
                 let source = matches!(chunk, Some(Ok(_))).then_some(Self::Live(live));

@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 
 use super::outcome::Reason;
-use crate::upstream::UpstreamError;
+use crate::upstream::{self, UpstreamError};
 
 /// Why nothing could be served. Shared by all who wait for one fetch.
 #[derive(Clone, Debug)]
@@ -47,6 +47,8 @@ pub(super) enum Failure {
         reason: Reason,
         /// The same at length.
         detail: String,
+        /// Whether it was tried as long as a request may be held.
+        spent_its_hold: bool,
     },
     /// The upstream answered with an error of its own.
     UpstreamStatus {
@@ -99,6 +101,23 @@ impl Failure {
             since,
             reason: reason_of(error),
             detail: error.to_string(),
+            spent_its_hold: matches!(error, UpstreamError::HeldOut { .. }),
+        }
+    }
+
+    /// Whether the upstream was asked again and again for as long as a request may be held. Who comes next is spared
+    /// the same wait for a while.
+    #[must_use]
+    pub(super) fn spent_its_hold(&self) -> bool {
+        match self {
+            Self::Unreachable { spent_its_hold, .. } => *spent_its_hold,
+            Self::UpstreamStatus { status, .. } => upstream::is_passing(*status),
+            Self::BadBody { .. }
+            | Self::Internal(_)
+            | Self::NotAuthorized { .. }
+            | Self::NotOffered(_)
+            | Self::OnlyIfCached
+            | Self::TooLarge { .. } => false,
         }
     }
 }

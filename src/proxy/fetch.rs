@@ -26,7 +26,7 @@ use crate::cache::freshness::is_confirmed;
 use crate::cache::key::Key;
 use crate::flight::{Joined, Lead, Ticket};
 use crate::nuget::{self, ReadError, id::PackageId};
-use crate::store::{Answer, Draft, Lookup, Stored};
+use crate::store::{Answer, Draft, Lookup, Raise, Stored};
 use crate::upstream::url::Origin;
 use crate::upstream::{
     Accept, Conditional, Fetch, FetchMethod, Fetched, OriginState, UpstreamError,
@@ -183,7 +183,7 @@ impl Proxy {
                         Ok(landed) => return Ok(landed),
                         Err(failure) => {
                             if let Some(document) = self.open(&stored).await {
-                                return Ok(stale(document, failure.reason()));
+                                return Ok(stale(document, late(&failure)));
                             }
                         }
                     }
@@ -193,7 +193,7 @@ impl Proxy {
                         .landed(ask, gate.epoch, self.settings.stale_after)
                         .await;
                     return Ok(landed.unwrap_or_else(|failure| Obtained::Absent {
-                        reason: Some(failure.reason()),
+                        reason: Some(late(&failure)),
                     }));
                 }
                 (Decision::Refuse, ..) => return Err(self.refused(ask)),
@@ -246,7 +246,7 @@ impl Proxy {
     /// Joins or opens the flight for a document and waits at most `limit` for its verdict.
     async fn landed(&self, ask: &Ask, epoch: Epoch, limit: Duration) -> Result<Obtained, Failure> {
         let (mut ticket, own) = self.board(ask, epoch);
-        let left = limit.saturating_sub(self.clock.instant().saturating_duration_since(ask.since));
+        let left = self.left_of(limit, ask);
         let verdict = tokio::time::timeout(left, verdict_of(&mut ticket)).await;
         let failure = match verdict {
             Ok(Ok(Landed::Absent)) => return Ok(Obtained::Absent { reason: None }),
@@ -264,11 +264,17 @@ impl Proxy {
             Ok(Err(failure)) => failure,
             Err(_) => self.held_out(ask),
         };
-        if limit >= self.settings.max_hold && failure.reason() == Reason::HeldOut {
+        if limit >= self.settings.max_hold && failure.spent_its_hold() {
             self.refusals
                 .note(ask.key.clone(), failure.clone(), self.clock.instant());
         }
         Err(failure)
+    }
+
+    /// What is left of `limit` for a request that came a while ago.
+    pub(super) fn left_of(&self, limit: Duration, ask: &Ask) -> Duration {
+        let waited = self.clock.instant().saturating_duration_since(ask.since);
+        limit.saturating_sub(waited)
     }
 
     /// Asks the upstream behind an answer that is given at once, if it may be asked.
@@ -361,17 +367,36 @@ impl Proxy {
             )
             .await?;
         match fetched.status {
-            StatusCode::OK => self.take_document(ask, epoch, fetched).await,
+            StatusCode::OK => self.take_document(ask, epoch, stored, fetched).await,
             StatusCode::NOT_MODIFIED => self.confirm(ask, epoch, stored, url, hold).await,
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::GONE
                 if may_be_absent(ask.class) =>
             {
+                let epoch = self.outdate(ask, epoch, stored);
                 self.note_absence(ask, epoch, fetched.status, stored.is_some())
                     .await;
                 Ok(Landed::Absent)
             }
             status => Err(status_failure(&fetched.origin, status)),
         }
+    }
+
+    /// Has what is in memory of a document asked for again that the upstream replaced or dropped while it was still
+    /// fresh, as a client's `no-cache` finds out: answers made of it for other base URLs and codings would hide that.
+    /// Gives the epoch of what was brought, the new one unless another has begun meanwhile.
+    fn outdate(&self, ask: &Ask, epoch: Epoch, old: Option<&Stored>) -> Epoch {
+        let (Some(old), Some(id)) = (old, &ask.id) else {
+            return epoch;
+        };
+        let (gate, policy) = (self.gate(ask), ask.feed.policy(ask.class));
+        let was_fresh = policy
+            .fresh_until(&old.entry, &gate)
+            .is_ahead(self.clock.now());
+        if !was_fresh || gate.epoch != epoch {
+            return epoch;
+        }
+        self.store
+            .raise(&ask.feed.name, Some(id.as_str()), Raise::Refresh)
     }
 
     /// The stored document is current.
@@ -402,7 +427,7 @@ impl Proxy {
             .ask_upstream(ask, url, Accept::Document, FetchMethod::Get, None, hold)
             .await?;
         match fetched.status {
-            StatusCode::OK => self.take_document(ask, epoch, fetched).await,
+            StatusCode::OK => self.take_document(ask, epoch, None, fetched).await,
             status => Err(status_failure(&fetched.origin, status)),
         }
     }
@@ -452,6 +477,7 @@ impl Proxy {
         &self,
         ask: &Ask,
         epoch: Epoch,
+        stored: Option<&Stored>,
         fetched: Fetched,
     ) -> Result<Landed, Failure> {
         let origin = fetched.origin.host().to_owned();
@@ -474,6 +500,8 @@ impl Proxy {
         if ask.class == Class::VulnerabilityIndex {
             self.store_pages(ask, &text).await?;
         }
+        let replaced = stored.filter(|stored| stored.entry.sha512 != sha512(&raw));
+        let epoch = self.outdate(ask, epoch, replaced);
         let now = self.clock.now();
         let draft = Draft {
             epoch,
@@ -726,6 +754,14 @@ pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
         (Demand::StoredOnly, _) => Reason::OnlyIfCached,
         (_, Reach::Down) => Reason::BreakerOpen,
         (_, Reach::Live | Reach::Slow) => Reason::SlowOrigin,
+    }
+}
+
+/// Why a stored answer is given after a wait in vain.
+fn late(failure: &Failure) -> Reason {
+    match failure.reason() {
+        Reason::HeldOut => Reason::SlowOrigin,
+        reason => reason,
     }
 }
 

@@ -1,7 +1,8 @@
-//! A body that is still coming: read from the file that the leader writes, or past the store.
+//! A file's bytes on their way to a client: from a stored body, from the file that a leader writes, or past the store.
 //!
-//! Readers never get the last 16 KiB before the verdict: if that is bad, their connections break and nobody holds a
-//! whole package that failed its checks (protocol fact 3.6.9).
+//! A store that fails in the middle ends no answer: the reader goes on with the upstream's own stream. Readers of what is
+//! not checked yet never get the last 16 KiB before the verdict: if that is bad, their connections break and nobody
+//! holds a whole package that failed its checks (protocol fact 3.6.9).
 
 use bytes::Bytes;
 
@@ -13,15 +14,15 @@ use super::fetch::FlightKey;
 use super::outcome::Reason;
 use super::past::Past;
 use crate::flight::Ticket;
-use crate::store;
+use crate::store::{self, StoreFault, Stored};
 
 /// What no reader gets before the verdict: a zip's end record with its directory's end lies in it.
 pub(super) const HOLD_BACK_BYTES: u64 = 16 * 1024;
 
-/// Bytes read from the growing file at a time.
+/// Bytes read from a file at a time: large enough that the cost of a read does not show.
 const CHUNK_BYTES: u64 = 256 * 1024;
 
-/// A body that is still coming.
+/// A file's bytes on their way to a client.
 #[derive(Debug)]
 pub(super) struct Live {
     source: Source,
@@ -42,6 +43,11 @@ enum Source {
         rescue: Box<Rescue>,
     },
     Past(Box<Past>),
+    /// A stored body, and how to go on without it.
+    Stored {
+        stored: Stored,
+        rescue: Box<Rescue>,
+    },
 }
 
 /// How to go on without the store: the same body again from the upstream, and how to tell that it is the same.
@@ -50,6 +56,14 @@ pub(super) struct Rescue {
     pub(super) proxy: Proxy,
     pub(super) want: Want,
     pub(super) identity: Identity,
+}
+
+/// A stored body, and how to go on should it turn out to be unreadable.
+#[derive(Debug)]
+pub(super) struct StoredRescue {
+    pub(super) proxy: Proxy,
+    pub(super) want: Want,
+    pub(super) stored: Stored,
 }
 
 /// What tells one body of a URL from another.
@@ -85,6 +99,33 @@ impl Live {
         }
     }
 
+    /// Reads `start..end` of a stored body.
+    pub(super) fn of_stored(rescue: StoredRescue, start: u64, end: u64) -> Self {
+        let StoredRescue {
+            proxy,
+            want,
+            stored,
+        } = rescue;
+        let validator = &stored.entry.upstream_validator;
+        let identity = Identity {
+            length: Some(stored.body.len()),
+            etag: validator.etag.clone(),
+            last_modified: validator.last_modified.clone(),
+            md5: None,
+        };
+        let rescue = Box::new(Rescue {
+            proxy,
+            want,
+            identity,
+        });
+        Self {
+            source: Source::Stored { stored, rescue },
+            at: start,
+            end: Some(end),
+            part: None,
+        }
+    }
+
     /// Reads a stream past the store.
     pub(super) fn of_stream(past: Past) -> Self {
         Self {
@@ -113,6 +154,9 @@ impl Live {
                 Source::Flight { ticket, body, .. } => {
                     flight_step(ticket, body, self.at, self.end).await
                 }
+                Source::Stored { stored, rescue } => {
+                    stored_step(stored, rescue, self.at, self.end).await
+                }
             };
             match step {
                 Ok(Some(bytes)) => {
@@ -131,13 +175,18 @@ impl Live {
 
     /// The same body once more, past the store.
     async fn rescued(&self) -> Result<Past, Reason> {
-        let Source::Flight { rescue, .. } = &self.source else {
-            return Err(Reason::Store);
+        // Whoever has nothing yet may as well get another body of the promised length, unless it was promised a tag.
+        let (rescue, has_given) = match &self.source {
+            Source::Flight { rescue, .. } => {
+                let start = self.part.map_or(0, |(start, ..)| start);
+                (rescue, self.at > start)
+            }
+            Source::Past(_) => return Err(Reason::Store),
+            Source::Stored { rescue, .. } => (rescue, true),
         };
         let past = Box::pin(rescue.proxy.past_the_store(&rescue.want))
             .await
             .map_err(|failure| failure.reason())?;
-        let has_given = self.at > self.part.map_or(0, |(start, ..)| start);
         let fits = if has_given {
             past.identity.is_that_of(&rescue.identity)
         } else {
@@ -161,6 +210,30 @@ impl Identity {
             .or_else(|| Some(self.etag.as_ref()? == other.etag.as_ref()?))
             .or_else(|| Some(self.last_modified.as_ref()? == other.last_modified.as_ref()?));
         self.length == other.length && same == Some(true)
+    }
+}
+
+/// The next bytes of a stored body. One that cannot be read is set aside, so that the next request asks the upstream.
+async fn stored_step(
+    stored: &Stored,
+    rescue: &Rescue,
+    at: u64,
+    end: Option<u64>,
+) -> Result<Option<Bytes>, Reason> {
+    let end = end.unwrap_or_else(|| stored.body.len());
+    if at >= end {
+        return Ok(None);
+    }
+    match stored.body.read(at..end.min(at + CHUNK_BYTES)).await {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(fault) => {
+            tracing::error!(key = ?stored.entry.key, %fault, "a stored body cannot be read");
+            // One that is only late may be whole.
+            if fault != StoreFault::Timeout {
+                rescue.proxy.store.quarantine(stored, "unreadable").await;
+            }
+            Err(Reason::Store)
+        }
     }
 }
 

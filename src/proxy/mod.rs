@@ -29,7 +29,7 @@ pub mod welcome;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response, Uri, header, request};
@@ -41,6 +41,7 @@ use self::content::{ContentState, Delivery, HeadState, Want};
 use self::failure::Failure;
 use self::feed::Feed;
 use self::fetch::{DocumentState, FlightKey};
+use self::live::StoredRescue;
 use self::outcome::{Completed, Outcome, Reason, Subject};
 use self::recent::Recent;
 use self::render::{Coding, Order};
@@ -233,7 +234,7 @@ impl Proxy {
             version: parts.version,
             headers: &parts.headers,
             transport: peer.transport,
-            now: self.clock.now(),
+            clock: &self.clock,
         };
         match self.by_shortcut(&parts, &facts, peer, began) {
             Some(response) => response,
@@ -259,7 +260,7 @@ impl Proxy {
             version: parts.version,
             headers: &parts.headers,
             transport: peer.transport,
-            now: self.clock.now(),
+            clock: &self.clock,
         };
         let mut told = Told::default();
         let via = via_of(&parts.headers);
@@ -459,9 +460,9 @@ impl Proxy {
         }
         if keeps
             && demand != Demand::Forced
-            && let Some(answer) = self.current_answer(query.feed, id_of(resource), &key, facts.now)
+            && let Some(answer) = self.current_answer(query.feed, id_of(resource), &key)
         {
-            self.note_session(resource, told);
+            self.note_session(told, Outcome::Hit);
             let meaning = Meaning {
                 feed: query.feed,
                 id: id_of(resource),
@@ -492,9 +493,7 @@ impl Proxy {
                 ))
             }
             Seen::Shown(shown) => {
-                if matches!(shown.outcome, Outcome::Hit | Outcome::Stale) {
-                    self.note_session(resource, told);
-                }
+                self.note_session(told, shown.outcome);
                 let is_kept = keeps && query.feed.admits(query.base, self.settings.max_base_urls);
                 let class = class_of(resource);
                 let order = Order {
@@ -518,11 +517,10 @@ impl Proxy {
         feed: &Feed,
         id: Option<&PackageId>,
         key: &str,
-        now: SystemTime,
     ) -> Option<Arc<Answer>> {
         let answer = self.store.answers().get(key)?;
         let gate = self.store.gate(&feed.name, id.map(PackageId::as_str));
-        (now < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
+        (self.clock.now() < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
     }
 
     async fn answer_content(
@@ -541,8 +539,13 @@ impl Proxy {
                 )
             }
             Delivery::Head { headers, length } => {
-                told.tell(Outcome::Miss, None);
-                respond::head_of_content(facts, &headers, length, &Note::of(Outcome::Bypass, None))
+                told.tell(Outcome::Bypass, None);
+                respond::head_of_content(
+                    facts,
+                    &headers,
+                    length,
+                    &self.just_now(Outcome::Bypass, None),
+                )
             }
             Delivery::Live {
                 headers,
@@ -553,7 +556,7 @@ impl Proxy {
             } => {
                 told.tell(outcome, reason);
                 told.subject.origin = Some(origin);
-                respond::live(facts, &headers, live, &Note::of(outcome, reason))
+                respond::live(facts, &headers, live, &self.just_now(outcome, reason))
             }
             Delivery::Stored {
                 stored,
@@ -569,7 +572,12 @@ impl Proxy {
                     validated_at,
                     ..Note::of(outcome, reason)
                 };
-                respond::content(facts, &stored.entry, &stored.body, &note)
+                let rescue = StoredRescue {
+                    proxy: self.clone(),
+                    want: want.clone(),
+                    stored,
+                };
+                respond::content(facts, rescue, &note)
             }
             Delivery::Unsatisfiable(length) => {
                 told.tell(Outcome::Refused, Some(Reason::BadRequest));
@@ -577,6 +585,14 @@ impl Proxy {
                 respond::unsatisfiable(facts, HeaderMap::new(), &note, length)
             }
         })
+    }
+
+    /// The note of an answer that the upstream is giving now.
+    fn just_now(&self, outcome: Outcome, reason: Option<Reason>) -> Note {
+        Note {
+            validated_at: Some(self.clock.now()),
+            ..Note::of(outcome, reason)
+        }
     }
 
     /// A link route: its target is found again in the id's documents.
@@ -656,9 +672,15 @@ impl Proxy {
         demand
     }
 
-    fn note_session(&self, resource: &Resource, told: &mut Told) {
-        if let (Resource::VersionList(_), Some(key)) = (resource, told.session_key.take()) {
+    /// Remembers of a list in a session that its answer was not fetched for it, or forgets that.
+    fn note_session(&self, told: &mut Told, outcome: Outcome) {
+        let Some(key) = told.session_key.take() else {
+            return;
+        };
+        if matches!(outcome, Outcome::Hit | Outcome::Stale) {
             self.sessions.note(key, (), self.clock.instant());
+        } else {
+            self.sessions.forget(&key);
         }
     }
 
@@ -693,7 +715,7 @@ impl Proxy {
         };
         let (outcome, reason) = told.outcome.unwrap_or_else(|| outcome_of(response));
         let completed = Completed {
-            at: facts.now,
+            at: self.clock.now(),
             took,
             client: told.client.unwrap_or(peer.addr.ip()),
             session: text("x-nuget-session-id"),

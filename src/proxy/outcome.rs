@@ -104,7 +104,7 @@ pub enum Reason {
     RateLimited,
     /// The upstream has replaced it since.
     Replaced,
-    /// The origin has sent nothing for a while.
+    /// The origin, or this one answer of it, is too slow to wait for with a copy at hand.
     SlowOrigin,
     /// The store could not take or give the body.
     Store,

@@ -47,6 +47,11 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         entries.insert(key, (now, value));
     }
 
+    /// Forgets a value.
+    pub(super) fn forget(&self, key: &K) {
+        self.lock().remove(key);
+    }
+
     /// Notes `key` unless it is noted already; says whether it was not.
     pub(super) fn first(&self, key: K, value: V, now: Instant) -> bool {
         if self.of(&key, now).is_some() {
@@ -87,5 +92,7 @@ mod tests {
         recent.note("c", 5, after(3));
         assert_eq!(recent.of(&"c", after(3)), Some(5));
         assert!(recent.lock().len() <= 2);
+        recent.forget(&"c");
+        assert_eq!(recent.of(&"c", after(3)), None);
     }
 }

@@ -12,12 +12,13 @@ use hyper::ext::ReasonPhrase;
 
 use super::body::{Body, Source};
 use super::failure::Failure;
-use super::live::Live;
+use super::live::{Live, StoredRescue};
 use super::outcome::{Outcome, Reason, cache_status};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, Satisfied};
 use crate::cache::validator::{self, Condition};
-use crate::store::{self, Answer};
+use crate::clock::Clock;
+use crate::store::Answer;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
 const VIA: HeaderName = HeaderName::from_static("via");
@@ -51,7 +52,7 @@ pub(super) struct Facts<'a> {
     pub(super) version: Version,
     pub(super) headers: &'a HeaderMap,
     pub(super) transport: Transport,
-    pub(super) now: SystemTime,
+    pub(super) clock: &'a Clock,
 }
 
 /// How an answer came about, for `Cache-Status` and `Age`.
@@ -122,12 +123,8 @@ pub(super) fn reserve(headers: &mut HeaderMap, length: usize) {
 }
 
 /// A stored file of the flat container.
-pub(super) fn content(
-    facts: &Facts<'_>,
-    entry: &Entry,
-    body: &store::Body,
-    note: &Note,
-) -> Response<Body> {
+pub(super) fn content(facts: &Facts<'_>, rescue: StoredRescue, note: &Note) -> Response<Body> {
+    let (entry, body) = (&rescue.stored.entry, &rescue.stored.body);
     let etag = content_etag(entry);
     let mut headers = content_headers(&entry.headers);
     headers.insert(header::ETAG, etag.clone());
@@ -147,7 +144,11 @@ pub(super) fn content(
         .get(header::RANGE)
         .and_then(|value| value.to_str().ok())
     {
-        Some(value) if validator::range_applies(facts.headers, Some(&etag)) => {
+        // Only a GET has ranges (RFC 9110 section 14.2).
+        Some(value)
+            if *facts.method == Method::GET
+                && validator::range_applies(facts.headers, Some(&etag)) =>
+        {
             range::read(value).satisfy(length)
         }
         _ => Satisfied::Whole,
@@ -161,25 +162,21 @@ pub(super) fn content(
         Satisfied::Unsatisfiable => return unsatisfiable(facts, headers, note, length),
     };
     finish(facts, status, headers, note, Some(end - start), || {
-        stored_body(facts, body, start, end)
+        stored_body(facts, rescue, start, end)
     })
 }
 
 /// Whole or part of a stored file, by the cheapest way that the transport allows.
-fn stored_body(facts: &Facts<'_>, body: &store::Body, start: u64, end: u64) -> Body {
+fn stored_body(facts: &Facts<'_>, rescue: StoredRescue, start: u64, end: u64) -> Body {
     let plain = facts.version == Version::HTTP_11 && facts.transport == Transport::Sendfile;
     if plain
         && end - start > MIN_TOKEN_BYTES
-        && let Some(token) = body.token(start..end)
+        && let Some(token) = rescue.stored.body.token(start..end)
     {
         return Body::full(token);
     }
-    let source = Source::File {
-        body: body.clone(),
-        at: start,
-        end,
-    };
-    Body::from_source(source, Some(end - start))
+    let live = Live::of_stored(rescue, start, end);
+    Body::from_source(Source::Live(Box::new(live)), Some(end - start))
 }
 
 /// A file that is still being fetched, or a stream past the store. `live` delivers the part that `Live` was told.
@@ -247,7 +244,7 @@ pub(super) fn failure(
     what: &str,
     note: &Note,
 ) -> Response<Body> {
-    let (short, long) = words_for(failure, what, facts.now);
+    let (short, long) = words_for(failure, what, facts.clock.now());
     let text = format!("Sluice: {short}.\n{long}\n");
     let status = status_for(failure);
     let mut response = plain(facts, status, Some(&short), text, note);
@@ -543,7 +540,8 @@ fn finish(
     headers.insert(VIA, HeaderValue::from_static("1.1 sluice"));
     if let Some(validated_at) = note.validated_at {
         let age = facts
-            .now
+            .clock
+            .now()
             .duration_since(validated_at)
             .unwrap_or(Duration::ZERO);
         headers.insert(header::AGE, HeaderValue::from(age.as_secs()));

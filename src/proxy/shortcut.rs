@@ -94,7 +94,7 @@ impl Proxy {
             Coding::Gzip => &known.gzip,
             Coding::Identity => &known.identity,
         };
-        let answer = self.current_answer(&known.feed, known.id.as_ref(), key, facts.now)?;
+        let answer = self.current_answer(&known.feed, known.id.as_ref(), key)?;
         let note = note_of(&answer, Outcome::Hit, None, facts);
         let response = respond::document(facts, &answer, &note);
         let is_logged = self.telemetry.logs_access();
@@ -117,7 +117,7 @@ impl Proxy {
         report(
             &self.telemetry,
             &Completed {
-                at: facts.now,
+                at: facts.clock.now(),
                 took: began.elapsed(),
                 client: peer.addr.ip().to_canonical(),
                 session: text("x-nuget-session-id").filter(|_| is_logged),

@@ -111,7 +111,7 @@ pub(super) fn note_of(
 ) -> Note {
     let seconds =
         |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
-    let ttl = match answer.deadline.duration_since(facts.now) {
+    let ttl = match answer.deadline.duration_since(facts.clock.now()) {
         Ok(left) => seconds(left),
         Err(past) => -seconds(past.duration()),
     };

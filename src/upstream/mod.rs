@@ -35,6 +35,7 @@ pub use self::fetch::{Accept, Conditional, Fetch, FetchMethod, Fetched};
 pub use self::health::OriginState;
 use self::line::Line;
 pub use self::publish::{PublishError, PublishFault, PublishReply, PublishRequest, Sent};
+pub use self::retry::is_passing;
 pub use self::settings::Settings;
 use self::url::{Address, Origin};
 use crate::clock::Clock;

@@ -48,8 +48,10 @@ pub(super) fn chance() -> u8 {
     }
 }
 
-/// Whether an answer says that the next attempt may do better.
-pub(super) fn is_passing(status: StatusCode) -> bool {
+/// Whether an answer says that the next attempt may do better: such a one is handed out only at the end of a hold, or
+/// where its Retry-After lies beyond that.
+#[must_use]
+pub fn is_passing(status: StatusCode) -> bool {
     matches!(
         status,
         StatusCode::REQUEST_TIMEOUT

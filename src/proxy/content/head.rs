@@ -11,6 +11,7 @@ use crate::proxy::Proxy;
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
 use crate::proxy::live::lost;
+use crate::proxy::outcome::Reason;
 use crate::upstream::FetchMethod;
 
 /// The state of a HEAD under way.
@@ -41,19 +42,24 @@ impl Proxy {
                 ticket
             }
         };
-        let verdict = ticket.wait_for(|state| matches!(state, HeadState::Done(_)));
-        let state = tokio::time::timeout(self.settings.max_hold, verdict).await;
-        match state
-            .map_err(|_| self.held_out(&want.ask))?
-            .map_err(|_| lost())?
-            .clone()
-        {
-            HeadState::Done(Ok(HeadLanded(Some((headers, length))))) => {
-                Ok(Delivery::Head { headers, length })
+        let done = ticket.wait_for(|state| matches!(state, HeadState::Done(_)));
+        let verdict = match tokio::time::timeout(self.settings.max_hold, done).await {
+            Err(_) => Err(self.held_out(&want.ask)),
+            Ok(Err(_)) => Err(lost()),
+            Ok(Ok(state)) => match &*state {
+                HeadState::Asking => Err(lost()),
+                HeadState::Done(verdict) => verdict.clone(),
+            },
+        };
+        match verdict {
+            Ok(HeadLanded(Some((headers, length)))) => Ok(Delivery::Head { headers, length }),
+            Ok(HeadLanded(None)) => Ok(Delivery::Absent(None)),
+            Err(failure) => {
+                if failure.reason() == Reason::HeldOut {
+                    self.note_refusal(want, &failure);
+                }
+                Err(failure)
             }
-            HeadState::Done(Ok(HeadLanded(None))) => Ok(Delivery::Absent(None)),
-            HeadState::Done(Err(failure)) => Err(failure),
-            HeadState::Asking => Err(lost()),
         }
     }
 

@@ -144,7 +144,8 @@ impl Proxy {
             }
             (Decision::Revalidate, Some(stored)) => {
                 let landed = self.aboard(want, gate.epoch, facts, Patience::WithCopy);
-                let reason = match tokio::time::timeout(self.settings.stale_after, landed).await {
+                let left = self.left_of(self.settings.stale_after, ask);
+                let reason = match tokio::time::timeout(left, landed).await {
                     Ok(Ok(delivery)) => return Ok(delivery),
                     Ok(Err(failure)) => failure.reason(),
                     Err(_) => Reason::SlowOrigin,
@@ -178,11 +179,7 @@ impl Proxy {
             Patience::WithCopy => ticket.wait_for(ContentState::is_landed).await,
             Patience::WithoutCopy => {
                 let ready = ticket.wait_for(|state| state.can_be_told(framing));
-                let waited = self
-                    .clock
-                    .instant()
-                    .saturating_duration_since(want.ask.since);
-                let left = self.settings.max_hold.saturating_sub(waited);
+                let left = self.left_of(self.settings.max_hold, &want.ask);
                 let ready = tokio::time::timeout(left, ready);
                 let is_late = ready.await.is_err();
                 if is_late && matches!(*ticket.now(), ContentState::Asking) {
@@ -205,7 +202,7 @@ impl Proxy {
                 Ok(from_store(stored, how, None))
             }
             ContentState::Done(Err(failure)) => {
-                if failure.reason() == Reason::HeldOut && patience == Patience::WithoutCopy {
+                if failure.spent_its_hold() && patience == Patience::WithoutCopy {
                     self.note_refusal(want, &failure);
                 }
                 Err(failure)

@@ -1,0 +1,476 @@
+//! The scripted upstream: HTTP/1.1 on pipes, every request counted. It refuses names that it was not given.
+
+use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use sluice::tasks::Tasks;
+use sluice::upstream::connect::{
+    Connect, ConnectError, Connection, Negotiated, PrivateAddresses, Target,
+};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
+
+use super::reply::{Act, Ending, Framing, Gate, Reply};
+
+/// Bytes that a pipe holds before its writer waits.
+const PIPE_BYTES: usize = 64 * 1024;
+
+/// What happens to a connection to a host.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Door {
+    /// Nothing comes back.
+    Hang,
+    Open,
+    /// The name leads to a private address.
+    Private,
+    Refuse,
+}
+
+/// A request as the upstream saw it.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) method: String,
+    pub(crate) host: String,
+    /// Path and query as sent.
+    pub(crate) target: String,
+    /// Names in lower case.
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Bytes,
+    /// Whether the body came whole.
+    pub(crate) complete: bool,
+}
+
+impl Seen {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(own, _)| own == name);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    fn path(&self) -> &str {
+        self.target.split('?').next().unwrap_or_default()
+    }
+
+    /// `GET host/path`, the name under which it is counted.
+    pub(crate) fn name(&self) -> String {
+        format!("{} {}{}", self.method, self.host, self.path())
+    }
+}
+
+/// The scripted upstream. Clones share it.
+#[derive(Clone)]
+pub(crate) struct Origin {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    doors: HashMap<String, Door>,
+    scripts: HashMap<String, VecDeque<Act>>,
+    /// Overrides the scripts of every path of a host.
+    spells: HashMap<String, Act>,
+    seen: Vec<Seen>,
+    connections: HashMap<String, usize>,
+    violations: Vec<String>,
+}
+
+impl Origin {
+    pub(crate) fn new() -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+            }),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.shared.state.lock().expect("nobody panics with it")
+    }
+
+    /// Has `place` answered so from now on. A place is `host/path`, with a query to tell queries apart, with a method
+    /// before it (`HEAD host/path`) to tell methods apart; without a method it means GET and HEAD.
+    pub(crate) fn on(&self, place: &str, act: impl Into<Act>) {
+        self.script(place, [act.into()]);
+    }
+
+    /// Has `place` answered by these, one after another; the last is repeated.
+    pub(crate) fn script(&self, place: &str, acts: impl IntoIterator<Item = Act>) {
+        let place = if place.contains(' ') {
+            place.to_owned()
+        } else {
+            format!("GET {place}")
+        };
+        let host = place.split([' ', '/']).nth(1).expect("a host").to_owned();
+        let mut state = self.state();
+        state.doors.entry(host).or_insert(Door::Open);
+        state.scripts.insert(place, acts.into_iter().collect());
+    }
+
+    /// Lets `place` answer 404 again.
+    pub(crate) fn forget(&self, place: &str) {
+        self.state().scripts.remove(&format!("GET {place}"));
+    }
+
+    /// Has every request to `host` end so, until [`Origin::mend`].
+    pub(crate) fn spell(&self, host: &str, act: impl Into<Act>) {
+        self.state().spells.insert(host.to_owned(), act.into());
+    }
+
+    /// Has connections to `host` end so. Connections that are open already go on.
+    pub(crate) fn door(&self, host: &str, door: Door) {
+        self.state().doors.insert(host.to_owned(), door);
+    }
+
+    /// Takes a host down: connections are refused, and open ones close at their next request.
+    pub(crate) fn down(&self, host: &str) {
+        self.door(host, Door::Refuse);
+        self.spell(host, Act::Close);
+    }
+
+    /// Takes every host down.
+    pub(crate) fn all_down(&self) {
+        let hosts: Vec<String> = self.state().doors.keys().cloned().collect();
+        hosts.iter().for_each(|host| self.down(host));
+    }
+
+    /// Undoes [`Origin::spell`], [`Origin::door`] and [`Origin::down`].
+    pub(crate) fn mend(&self, host: &str) {
+        let mut state = self.state();
+        state.spells.remove(host);
+        state.doors.insert(host.to_owned(), Door::Open);
+    }
+
+    /// Undoes all of them.
+    pub(crate) fn mend_all(&self) {
+        let hosts: Vec<String> = self.state().doors.keys().cloned().collect();
+        hosts.iter().for_each(|host| self.mend(host));
+    }
+
+    /// How often `GET host/path` was asked, its query aside.
+    pub(crate) fn count(&self, name: &str) -> usize {
+        let state = self.state();
+        state.seen.iter().filter(|seen| seen.name() == name).count()
+    }
+
+    /// How often anything was asked.
+    pub(crate) fn total(&self) -> usize {
+        self.state().seen.len()
+    }
+
+    /// The requests of one name, in order.
+    pub(crate) fn seen(&self, name: &str) -> Vec<Seen> {
+        let state = self.state();
+        let found = state.seen.iter().filter(|seen| seen.name() == name);
+        found.cloned().collect()
+    }
+
+    /// The latest request of one name.
+    #[track_caller]
+    pub(crate) fn last(&self, name: &str) -> Seen {
+        self.seen(name).pop().expect("it was asked")
+    }
+
+    /// Every request, in order.
+    pub(crate) fn all(&self) -> Vec<Seen> {
+        self.state().seen.clone()
+    }
+
+    /// How many connections to `host` were tried.
+    pub(crate) fn connections(&self, host: &str) -> usize {
+        self.state().connections.get(host).copied().unwrap_or(0)
+    }
+
+    /// Rules of every request that were broken.
+    pub(super) fn violations(&self) -> Vec<String> {
+        self.state().violations.clone()
+    }
+
+    /// The connector that leads here.
+    pub(super) fn connector(&self, tasks: &Tasks) -> Arc<dyn Connect> {
+        Arc::new(Pipes {
+            origin: self.clone(),
+            tasks: tasks.clone(),
+        })
+    }
+
+    fn note(&self, seen: &Seen) {
+        let via = seen.header("via").unwrap_or_default();
+        let mut state = self.state();
+        if !via.contains("1.1 sluice-") {
+            let problem = format!("{}: Via is {via:?}", seen.name());
+            state.violations.push(problem);
+        }
+        if seen.header("host") != Some(&seen.host) {
+            let problem = format!("{}: Host is {:?}", seen.name(), seen.header("host"));
+            state.violations.push(problem);
+        }
+        state.seen.push(seen.clone());
+    }
+
+    fn act(&self, seen: &Seen) -> Act {
+        let mut state = self.state();
+        if let Some(act) = state.spells.get(&seen.host) {
+            return act.clone();
+        }
+        let method = &seen.method;
+        let as_get = if method == "HEAD" { "GET" } else { method };
+        let exact = format!("{method} {}{}", seen.host, seen.target);
+        let exact_get = format!("{as_get} {}{}", seen.host, seen.target);
+        let names = [
+            exact,
+            exact_get,
+            seen.name(),
+            format!("{as_get} {}{}", seen.host, seen.path()),
+        ];
+        for name in names {
+            if let Some(acts) = state.scripts.get_mut(&name) {
+                let act = if acts.len() > 1 {
+                    acts.pop_front()
+                } else {
+                    acts.front().cloned()
+                };
+                return act.expect("a script has an act");
+            }
+        }
+        Reply::new(404, "nothing here").into()
+    }
+
+    async fn serve(self, host: String, mut pipe: DuplexStream) {
+        let mut buffer = BytesMut::new();
+        loop {
+            let Some(mut seen) = read_head(&mut pipe, &mut buffer, &host).await else {
+                return;
+            };
+            let mut act = self.act(&seen);
+            let early = matches!(&act, Act::Answer(reply) if reply.early);
+            if !early {
+                seen.complete = read_body(&mut pipe, &mut buffer, &mut seen).await;
+            }
+            self.note(&seen);
+            if let Act::Make(make) = &act {
+                act = make(&seen);
+            }
+            let goes_on = match act {
+                Act::Answer(reply) => answer(&mut pipe, reply.to(&seen), &seen).await,
+                Act::Close => None,
+                Act::Hang | Act::Make(_) => {
+                    gone(&mut pipe).await;
+                    None
+                }
+            };
+            if goes_on.is_none() || early {
+                let _ = pipe.shutdown().await;
+                return;
+            }
+        }
+    }
+}
+
+/// Opens pipes into the scripted upstream.
+struct Pipes {
+    origin: Origin,
+    tasks: Tasks,
+}
+
+impl Connect for Pipes {
+    fn connect(
+        &self,
+        target: Target,
+    ) -> Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send + '_>> {
+        Box::pin(async move {
+            let host = target.origin.host().to_owned();
+            let door = {
+                let mut state = self.origin.state();
+                *state.connections.entry(host.clone()).or_default() += 1;
+                state.doors.get(&host).copied()
+            };
+            match door {
+                None => return Err(ConnectError::NameNotFound),
+                Some(Door::Hang) => std::future::pending().await,
+                Some(Door::Private) if target.private == PrivateAddresses::Refuse => {
+                    return Err(ConnectError::PrivateAddress);
+                }
+                Some(Door::Refuse) => {
+                    return Err(ConnectError::Failed("connection refused".into()));
+                }
+                Some(Door::Open | Door::Private) => {}
+            }
+            let (near, far) = tokio::io::duplex(PIPE_BYTES);
+            let serving = self.origin.clone().serve(host, far);
+            self.tasks.spawn("scripted upstream", serving);
+            Ok(Connection {
+                stream: Box::new(near),
+                negotiated: Negotiated::Http1,
+            })
+        })
+    }
+}
+
+async fn read_head(pipe: &mut DuplexStream, buffer: &mut BytesMut, host: &str) -> Option<Seen> {
+    let end = loop {
+        if let Some(at) = buffer.windows(4).position(|four| four == b"\r\n\r\n") {
+            break at;
+        }
+        if pipe.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+    };
+    let head = buffer.split_to(end);
+    buffer.advance(4);
+    let head = String::from_utf8(head.to_vec()).expect("a head in ASCII");
+    let mut lines = head.split("\r\n");
+    let mut first = lines.next()?.split(' ');
+    let header = |line: &str| {
+        let (name, value) = line.split_once(':').expect("a header line");
+        (name.to_ascii_lowercase(), value.trim().to_owned())
+    };
+    Some(Seen {
+        method: first.next()?.to_owned(),
+        host: host.to_owned(),
+        target: first.next()?.to_owned(),
+        headers: lines.map(header).collect(),
+        body: Bytes::new(),
+        complete: false,
+    })
+}
+
+/// Reads a request's body; says whether it came whole.
+async fn read_body(pipe: &mut DuplexStream, buffer: &mut BytesMut, seen: &mut Seen) -> bool {
+    let mut body = BytesMut::new();
+    let whole = if seen.header("transfer-encoding") == Some("chunked") {
+        read_chunks(pipe, buffer, &mut body).await.is_some()
+    } else {
+        let length = seen.header("content-length").unwrap_or("0");
+        let length = length.parse().expect("a length");
+        take(pipe, buffer, length, &mut body).await.is_some()
+    };
+    seen.body = body.freeze();
+    whole
+}
+
+async fn read_chunks(
+    pipe: &mut DuplexStream,
+    buffer: &mut BytesMut,
+    body: &mut BytesMut,
+) -> Option<()> {
+    loop {
+        let end = loop {
+            if let Some(at) = buffer.windows(2).position(|two| two == b"\r\n") {
+                break at;
+            }
+            if pipe.read_buf(buffer).await.ok()? == 0 {
+                return None;
+            }
+        };
+        let line = String::from_utf8(buffer.split_to(end).to_vec()).ok()?;
+        buffer.advance(2);
+        let length = usize::from_str_radix(line.trim(), 16).ok()?;
+        take(pipe, buffer, length, body).await?;
+        take(pipe, buffer, 2, &mut BytesMut::new()).await?;
+        if length == 0 {
+            return Some(());
+        }
+    }
+}
+
+async fn take(
+    pipe: &mut DuplexStream,
+    buffer: &mut BytesMut,
+    mut length: usize,
+    into: &mut BytesMut,
+) -> Option<()> {
+    while length > 0 {
+        if buffer.is_empty() && pipe.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+        let part = buffer.split_to(length.min(buffer.len()));
+        length -= part.len();
+        into.extend_from_slice(&part);
+    }
+    Some(())
+}
+
+/// Waits until the other end is closed.
+async fn gone(pipe: &mut DuplexStream) {
+    let mut scrap = [0; 64];
+    while pipe.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
+}
+
+/// Sends an answer; `None` if the connection ends with it.
+async fn answer(pipe: &mut DuplexStream, reply: Reply, seen: &Seen) -> Option<()> {
+    tokio::time::sleep(reply.delay).await;
+    wait(reply.gate.as_ref()).await;
+    let has_body = seen.method != "HEAD" && !matches!(reply.status, 204 | 304);
+    let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reply.phrase);
+    for (name, value) in &reply.headers {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    match reply.framing {
+        Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
+        Framing::Close => head.push_str("Connection: close\r\n"),
+        Framing::Length if matches!(reply.status, 204 | 304) => {}
+        Framing::Length => head.push_str(&format!("Content-Length: {}\r\n", reply.body.len())),
+    }
+    head.push_str("\r\n");
+    pipe.write_all(head.as_bytes()).await.ok()?;
+    if !has_body {
+        return (reply.framing != Framing::Close).then_some(());
+    }
+    send_body(pipe, &reply).await
+}
+
+async fn send_body(pipe: &mut DuplexStream, reply: &Reply) -> Option<()> {
+    let sent = match reply.ending {
+        Ending::Cut(at) | Ending::Stall(at) => at.min(reply.body.len()),
+        Ending::Whole => reply.body.len(),
+    };
+    let (size, pause) = reply.pace.unwrap_or((32 * 1024, std::time::Duration::ZERO));
+    let mut at = 0;
+    let mut gate = reply.body_gate.as_ref();
+    while at < sent {
+        let mut upto = (at + size).min(sent);
+        if let Some((place, held)) = gate {
+            if at >= *place {
+                held.pass().await;
+                gate = None;
+            } else {
+                upto = upto.min(*place);
+            }
+        }
+        if reply.pace.is_some() {
+            tokio::time::sleep(pause).await;
+        }
+        let piece = &reply.body[at..upto];
+        if reply.framing == Framing::Chunked {
+            let line = format!("{:x}\r\n", piece.len());
+            pipe.write_all(line.as_bytes()).await.ok()?;
+        }
+        pipe.write_all(piece).await.ok()?;
+        if reply.framing == Framing::Chunked {
+            pipe.write_all(b"\r\n").await.ok()?;
+        }
+        at = upto;
+    }
+    wait(gate.map(|(_, held)| held)).await;
+    match (reply.ending, reply.framing) {
+        (Ending::Cut(_), _) => None,
+        (Ending::Stall(_), _) => {
+            gone(pipe).await;
+            None
+        }
+        (Ending::Whole, Framing::Chunked) => pipe.write_all(b"0\r\n\r\n").await.ok(),
+        (Ending::Whole, Framing::Close) => None,
+        (Ending::Whole, Framing::Length) => Some(()),
+    }
+}
+
+async fn wait(gate: Option<&Gate>) {
+    if let Some(gate) = gate {
+        gate.pass().await;
+    }
+}
