@@ -78,8 +78,11 @@ async fn a_small_body_that_keeps_coming_outlives_the_hold() {
 async fn a_body_of_unknown_length_has_no_length_and_comes_whole() {
     for framing in [Framing::Chunked, Framing::Close] {
         let whole = big(300_000);
-        let proxy = proxy(file(&whole).framing(framing)).await;
-        let answer = proxy.get(PATH).await.expect("miss");
+        let (gate, reply) = gated(&whole, 100_000);
+        let proxy = proxy(reply.framing(framing)).await;
+        let opened = Ask::get(PATH).open(&proxy.proxy).await;
+        gate.open();
+        let answer = opened.collect().await.expect("miss");
         assert_eq!(answer.header("content-length"), None, "{framing:?}");
         assert_eq!(answer.body, whole);
         let answer = proxy.get(PATH).await.expect("hit");
