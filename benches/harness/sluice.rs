@@ -137,6 +137,10 @@ const WINDOWS: [&str; 5] = [
 pub(crate) struct Access {
     pub(crate) outcome: String,
     pub(crate) path: String,
+    /// From its first byte here to its last.
+    pub(crate) seconds: f64,
+    /// When it came, in seconds of its day.
+    pub(crate) start: f64,
     pub(crate) status: u64,
 }
 
@@ -257,11 +261,24 @@ fn access(line: &str) -> Access {
         .unwrap_or_else(|error| panic!("a line of the access log is no JSON ({error}): {line}"));
     let text = |key: &str| value[key].as_str().unwrap_or_default().to_owned();
     let status = value["status"].as_u64().unwrap_or_default();
+    let seconds = value["ms"].as_f64().unwrap_or_default() / 1000.0;
+    let start = second_of_day(value["time"].as_str().unwrap_or_default())
+        .unwrap_or_else(|| panic!("a line of the access log has no time: {line}"));
     Access {
+        seconds,
+        start,
         outcome: text("outcome"),
         path: text("path"),
         status,
     }
+}
+
+/// `2026-11-21T10:35:55.456Z` is 38155.456.
+fn second_of_day(time: &str) -> Option<f64> {
+    let (_, time) = time.trim_end_matches('Z').split_once('T')?;
+    let mut parts = time.split(':').map(str::parse::<f64>);
+    let mut next = || parts.next()?.ok();
+    Some(next()? * 3600.0 + next()? * 60.0 + next()?)
 }
 
 /// The address in `http://ADDRESS/v3/index.json`, wherever in the line it stands.

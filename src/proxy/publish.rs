@@ -65,12 +65,8 @@ impl Proxy {
             Resource::Publish(named) | Resource::SymbolPublish(named) => named.as_ref(),
             _ => None,
         };
-        match (named, facts.method) {
-            (None, &Method::PUT) | (Some(_), &Method::DELETE | &Method::POST) => {}
-            (None, _) => return respond::refusal(facts, &Refusal::MethodNotAllowed("PUT")),
-            (Some(_), _) => {
-                return respond::refusal(facts, &Refusal::MethodNotAllowed("DELETE, POST"));
-            }
+        if let Err(allowed) = check_method(named, facts.method) {
+            return respond::refusal(facts, &Refusal::MethodNotAllowed(allowed));
         }
         let place = match self.model(feed, request.via, self.clock.instant()).await {
             Ok(model) => model.locate(resource, ""),
@@ -95,10 +91,6 @@ impl Proxy {
             peek: Arc::clone(&peek),
             was_sent: true,
         };
-        let length = facts.headers.get(header::CONTENT_LENGTH);
-        let length = length
-            .and_then(|value| value.to_str().ok())
-            .and_then(|text| text.parse().ok());
         let reply = self
             .upstream
             .publish(PublishRequest {
@@ -108,7 +100,7 @@ impl Proxy {
                     peek,
                 },
                 headers: selected(facts.headers, &FORWARDED),
-                length,
+                length: length_in(facts.headers),
                 method: facts.method.clone(),
                 url,
                 via: request.via.to_vec(),
@@ -174,6 +166,22 @@ impl Proxy {
             &Note::of(Outcome::Failed, Some(reason)),
         )
     }
+}
+
+/// Whether a method fits: one that names a package is a delete or relist, one that names none is a push. The error is
+/// what is allowed.
+fn check_method(named: Option<&Published>, method: &Method) -> Result<(), &'static str> {
+    match (named, method) {
+        (None, &Method::PUT) | (Some(_), &Method::DELETE | &Method::POST) => Ok(()),
+        (None, _) => Err("PUT"),
+        (Some(_), _) => Err("DELETE, POST"),
+    }
+}
+
+/// The length of a request's body, if the client says it.
+fn length_in(headers: &HeaderMap) -> Option<u64> {
+    let value = headers.get(header::CONTENT_LENGTH)?;
+    value.to_str().ok()?.parse().ok()
 }
 
 /// Where a publish goes: the endpoint as the upstream names it, with what the client typed behind it and its query

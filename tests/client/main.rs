@@ -29,6 +29,7 @@ mod machine;
 mod outage;
 mod publish;
 mod restore;
+mod run;
 mod sources;
 mod stage;
 mod suite;

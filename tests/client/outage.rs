@@ -2,7 +2,8 @@
 //! after them: each at most three seconds slower than with a healthy upstream, none without its
 //! audit data; after the windows every list is labelled stale.
 
-use crate::stage::{Run, Stage, Windows, say};
+use crate::run::Run;
+use crate::stage::{Stage, Windows, say};
 use crate::suite::{Turn, turn};
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;

@@ -1,9 +1,10 @@
 //! The usual scene: a reference upstream, a Sluice before it, a developer's machine that uses it.
 
-use crate::harness::sluice::{self, Access, Sluice};
+use crate::harness::sluice::{self, Sluice};
 use crate::harness::upstream::{self, Asked, Upstream};
 use crate::harness::{self};
 use crate::machine::{self, Machine, Outcome};
+use crate::run::{Run, Stopwatch};
 use crate::suite::Turn;
 use crate::transcript::comparable;
 use std::path::{Path, PathBuf};
@@ -12,9 +13,6 @@ use std::sync::OnceLock;
 /// Requests that a restore of the solution makes of an http source: an index, 144 lists, 175
 /// packages, 3 audit documents. Fewer mean that something else answered.
 pub(crate) const LEAST_REQUESTS: usize = 300;
-
-/// How much slower than with a healthy upstream a restore may be.
-pub(crate) const MARGIN_SECONDS: f64 = 3.0;
 
 /// Where freshness stands when the client comes again.
 #[derive(Clone, Copy, Debug)]
@@ -41,34 +39,6 @@ pub(crate) struct Stage {
     pub(crate) sluice: Sluice,
     pub(crate) solution: PathBuf,
     pub(crate) upstream: Upstream,
-}
-
-/// One restore as the machine and as Sluice saw it.
-#[derive(Debug)]
-pub(crate) struct Run {
-    pub(crate) access: Vec<Access>,
-    pub(crate) outcome: Outcome,
-}
-
-impl Run {
-    /// Seconds that the command took.
-    pub(crate) fn seconds(&self) -> f64 {
-        self.outcome.elapsed.as_secs_f64()
-    }
-
-    /// Fails if it took more than the margin longer than a healthy one.
-    #[track_caller]
-    pub(crate) fn assert_as_fast_as(&self, healthy: &Self) {
-        let (run, healthy) = (self.seconds(), healthy.seconds());
-        say(&format!(
-            "{run:.1} s against {healthy:.1} s with a healthy upstream"
-        ));
-        assert!(
-            run <= healthy + MARGIN_SECONDS,
-            "{run:.1} s, but {healthy:.1} s with a healthy upstream:\n{}",
-            self.outcome.text
-        );
-    }
 }
 
 /// A line for whoever watches, past the test harness, which would hide it.
@@ -154,11 +124,17 @@ impl Stage {
     /// The same on another machine.
     pub(crate) fn restore_on(&self, machine: &Machine, solution: &Path) -> Run {
         machine.forget();
+        let clock = Stopwatch::start();
         let seen = self.sluice.access().len();
         let outcome = restore_solution(machine, solution).succeeded();
         assert!(!outcome.text.contains("NU1900"), "{}", outcome.text);
+        let idle = clock.idle();
         let access = self.sluice.access_after(seen, LEAST_REQUESTS);
-        Run { access, outcome }
+        Run {
+            access,
+            idle,
+            outcome,
+        }
     }
 
     /// A second machine that uses the same Sluice.

@@ -10,15 +10,28 @@
 )]
 
 mod absence;
+mod bad_input;
+mod bases;
 mod content;
+mod crawl;
 mod epochs;
+mod faults;
+mod feeds;
 mod freshness;
 mod harness;
+mod headers;
 mod hit;
 mod hold;
 #[cfg(unix)]
 mod process;
+mod publish;
+mod registrations;
+mod restart;
 mod revalidate;
+mod search;
+mod service_index;
 mod stale;
 mod tidy;
 mod truth;
+mod vulnerabilities;
+mod without_flat;

@@ -269,14 +269,12 @@ impl Proxy {
     ) -> Result<Option<Shown>, Failure> {
         self.model_with_hive(query, hive).await?;
         let index = self.registration_ask(query, hive, id, RegistrationPart::Index);
-        let again = Ask {
-            demand: Demand::Forced,
-            ..index.clone()
-        };
         let mut gathered = self.gather(query, &index, id, wanted).await?;
-        if matches!(gathered, Gathered::PageMissing(_))
-            && self.forced_once(&index.key) == Demand::Forced
-        {
+        if matches!(gathered, Gathered::PageMissing(_)) {
+            let again = Ask {
+                demand: self.forced_once(&index.key),
+                ..index
+            };
             gathered = self.gather(query, &again, id, wanted).await?;
         }
         match gathered {

@@ -74,14 +74,7 @@ impl How {
                 id,
                 page,
             } => {
-                let index = registration::read(text).map_err(|_| "a stored registration")?;
-                let span = index
-                    .pages
-                    .get(*page)
-                    .ok_or("a page that is gone")?
-                    .span
-                    .clone();
-                let text = text.get(span).ok_or("a page outside its index")?;
+                let text = inlined_page(text, *page)?;
                 let document = registration::read(text).map_err(|_| "an inlined page")?;
                 splice::splice(
                     text,
@@ -111,19 +104,7 @@ impl How {
                     base: base.to_owned(),
                 })
             }
-            Self::VersionList => {
-                let mut versions = Vec::new();
-                for source in sources {
-                    let document =
-                        registration::read(source.text()).map_err(|_| "a stored registration")?;
-                    let texts = document
-                        .leaves
-                        .iter()
-                        .filter_map(|leaf| leaf.version.as_deref());
-                    versions.extend(texts.filter_map(|text| Version::parse(text).ok()));
-                }
-                version_list::render_version_list(&versions)
-            }
+            Self::VersionList => version_list::render_version_list(&versions_of(sources)?),
             Self::VulnerabilityIndex => {
                 let links = OurLinks {
                     base: base.to_owned(),
@@ -134,4 +115,27 @@ impl How {
         };
         Ok(rewritten.into())
     }
+}
+
+/// The versions of registration documents.
+fn versions_of(sources: &[Document]) -> Result<Vec<Version>, &'static str> {
+    let mut versions = Vec::new();
+    for source in sources {
+        let document = registration::read(source.text()).map_err(|_| "a stored registration")?;
+        let texts = document
+            .leaves
+            .iter()
+            .filter_map(|leaf| leaf.version.as_deref());
+        versions.extend(texts.filter_map(|text| Version::parse(text).ok()));
+    }
+    Ok(versions)
+}
+
+/// A page as it stands in an index.
+fn inlined_page(index: &str, page: usize) -> Result<&str, &'static str> {
+    let document = registration::read(index).map_err(|_| "a stored registration")?;
+    let page = document.pages.get(page).ok_or("a page that is gone")?;
+    index
+        .get(page.span.clone())
+        .ok_or("a page outside its index")
 }
