@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use super::Proxy;
 use super::content::Want;
+use super::document::{Ask, Place};
 use super::failure::Failure;
 use super::feed::Feed;
-use super::fetch::{Ask, Place};
 use super::route::{Class, Content, RegistrationPart, Resource};
 use super::view::Query;
 use crate::cache::decision::Demand;

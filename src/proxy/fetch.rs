@@ -1,306 +1,40 @@
-//! The leader's work on a document: ask, check, keep. And the follower's: wait as long as it is worth.
+//! The leader's work on a document: ask, check, keep.
 //!
 //! A document is whole in memory, decoded and checked before anybody sees a byte of it. What is stored is what the
 //! upstream sent, in its own coding.
 
-use std::io::Read as _;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap};
-use http::{HeaderValue, StatusCode};
-use md5::Digest as _;
+use http::StatusCode;
+use http::header::HeaderMap;
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::body::next_chunk;
+use super::checks::{check, check_md5, decode, kept, sha512, validator_of};
+use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
 use super::failure::Failure;
 use super::feed::Feed;
-use super::outcome::{Outcome, Reason};
+use super::outcome::Outcome;
 use super::route::{Class, Resource};
-use crate::cache::decision::{Decision, Demand, Reach, decide};
-use crate::cache::entry::{Absence, Entry, UpstreamValidator};
-use crate::cache::epoch::{Epoch, Gate};
+use crate::cache::decision::Demand;
+use crate::cache::entry::{Absence, Entry};
+use crate::cache::epoch::Epoch;
 use crate::cache::freshness::is_confirmed;
-use crate::cache::key::Key;
-use crate::flight::{Joined, Lead, Ticket};
-use crate::nuget::{self, ReadError, id::PackageId};
-use crate::store::{Answer, Draft, Lookup, Raise, Stored};
+use crate::flight::Lead;
+use crate::store::{Answer, Draft, Raise, Stored};
 use crate::upstream::url::Origin;
-use crate::upstream::{
-    Accept, Conditional, Fetch, FetchMethod, Fetched, OriginState, UpstreamError,
-};
-
-/// The headers of an upstream's answer that are worth keeping: what describes the bytes.
-const KEPT_HEADERS: [header::HeaderName; 4] = [
-    header::CONTENT_TYPE,
-    header::CONTENT_ENCODING,
-    header::CONTENT_DISPOSITION,
-    header::LAST_MODIFIED,
-];
-
-/// A document that somebody wants.
-#[derive(Clone, Debug)]
-pub(super) struct Ask {
-    pub(super) feed: Arc<Feed>,
-    pub(super) class: Class,
-    /// The package it belongs to, whose epoch gates it.
-    pub(super) id: Option<PackageId>,
-    pub(super) key: Key,
-    pub(super) place: Place,
-    pub(super) demand: Demand,
-    /// When the request that wants it came: its waits count from here.
-    pub(super) since: Instant,
-    /// `Via` of the request that wants it.
-    pub(super) via: Vec<String>,
-}
-
-/// Where the upstream keeps it.
-#[derive(Clone, Debug)]
-pub(super) enum Place {
-    /// Where the service index says.
-    Indexed { resource: Resource, query: String },
-    /// At this URL, which another document named.
-    Named(String),
-}
-
-/// A document at hand.
-#[derive(Clone, Debug)]
-pub(super) struct Document {
-    pub(super) entry: Arc<Entry>,
-    /// The decoded text: complete JSON of the right kind.
-    pub(super) text: Bytes,
-}
-
-impl Document {
-    /// The text. It was checked to be UTF-8 when it was read.
-    pub(super) fn text(&self) -> &str {
-        std::str::from_utf8(&self.text).unwrap_or_default()
-    }
-}
-
-/// A copy at hand: stored, or remembered in memory.
-#[derive(Debug)]
-enum Held {
-    Remembered(Document),
-    Stored(Stored),
-}
-
-impl Held {
-    fn entry(&self) -> &Entry {
-        match self {
-            Self::Remembered(document) => &document.entry,
-            Self::Stored(stored) => &stored.entry,
-        }
-    }
-}
-
-/// The name under which the text of search results is kept in memory, apart from the answers made of it.
-fn raw_key(key: &Key) -> String {
-    format!("text\u{1f}{}", key.text())
-}
-
-/// What came of asking for a document.
-#[derive(Clone, Debug)]
-pub(super) enum Obtained {
-    /// The upstream has none.
-    Absent { reason: Option<Reason> },
-    /// Here it is.
-    Document {
-        document: Document,
-        outcome: Outcome,
-        reason: Option<Reason>,
-    },
-}
-
-/// The state of a flight for a document.
-#[derive(Clone, Debug)]
-pub(super) enum DocumentState {
-    Asking,
-    Done(Result<Landed, Failure>),
-}
-
-/// What a flight brought.
-#[derive(Clone, Debug)]
-pub(super) enum Landed {
-    Absent,
-    /// A new document, or the stored one confirmed; how, in a word.
-    Document(Document, Outcome),
-}
-
-/// Flights are one per key and epoch: newer requests do not join an older one.
-pub(super) type FlightKey = (Key, Epoch);
+use crate::upstream::{Accept, Conditional, Fetch, FetchMethod, Fetched, UpstreamError};
 
 impl Proxy {
-    /// Gets a document: from the store if it is fresh, else from the upstream, else from the store after all.
-    pub(super) async fn document(&self, ask: &Ask) -> Result<Obtained, Failure> {
-        // Twice: a stored body that turns out to be unreadable is put aside, and then it is a miss.
-        for _ in 0..2 {
-            let (stored, gate) = (self.held(ask).await, self.gate(ask));
-            let absence = self.store.absence(&ask.key).await;
-            let reach = self.reach(ask);
-            let policy = ask.feed.policy(ask.class);
-            let entry = stored.as_ref().map(Held::entry);
-            let now = self.clock.now();
-            match (
-                decide(
-                    entry,
-                    absence.as_ref(),
-                    &gate,
-                    &policy,
-                    ask.demand,
-                    reach,
-                    now,
-                ),
-                stored,
-            ) {
-                (Decision::Absent, ..) => {
-                    return Ok(Obtained::Absent { reason: None });
-                }
-                (Decision::AbsentStale, ..) => {
-                    self.refresh_behind(ask, gate.epoch, reach);
-                    return Ok(Obtained::Absent {
-                        reason: Some(why(reach, ask.demand)),
-                    });
-                }
-                (Decision::Hit, Some(stored)) => {
-                    if let Some(document) = self.open(&stored).await {
-                        return Ok(hit(document));
-                    }
-                }
-                (Decision::Stale, Some(stored)) => {
-                    self.refresh_behind(ask, gate.epoch, reach);
-                    if let Some(document) = self.open(&stored).await {
-                        return Ok(stale(document, why(reach, ask.demand)));
-                    }
-                }
-                (Decision::Revalidate, Some(stored)) => {
-                    match self
-                        .landed(ask, gate.epoch, self.settings.stale_after)
-                        .await
-                    {
-                        Ok(landed) => return Ok(landed),
-                        Err(failure) => {
-                            if let Some(document) = self.open(&stored).await {
-                                return Ok(stale(document, late(&failure)));
-                            }
-                        }
-                    }
-                }
-                (Decision::RevalidateAbsence, ..) => {
-                    let landed = self
-                        .landed(ask, gate.epoch, self.settings.stale_after)
-                        .await;
-                    return Ok(landed.unwrap_or_else(|failure| Obtained::Absent {
-                        reason: Some(late(&failure)),
-                    }));
-                }
-                (Decision::Refuse, ..) => return Err(self.refused(ask)),
-                // Also what a decision for something that is not there would come to.
-                _ => {
-                    if let Some(failure) = self.refusals.of(&ask.key, self.clock.instant()) {
-                        return Err(failure);
-                    }
-                    return self.landed(ask, gate.epoch, self.settings.max_hold).await;
-                }
-            }
-        }
-        self.landed(ask, self.gate(ask).epoch, self.settings.max_hold)
-            .await
-    }
-
-    /// The copy at hand, if any. Search results are kept in memory alone.
-    async fn held(&self, ask: &Ask) -> Option<Held> {
-        if !ask.class.is_memory_only() {
-            return self.stored(&ask.key).await.map(Held::Stored);
-        }
-        let answer = self.store.answers().get(&raw_key(&ask.key))?;
-        let entry = Entry {
-            key: ask.key.clone(),
-            sequence: 0,
-            epoch: answer.epoch,
-            status: answer.status,
-            headers: HeaderMap::new(),
-            upstream_validator: UpstreamValidator::default(),
-            origin: answer.origin.clone(),
-            fetched_at: answer.validated_at,
-            validated_at: answer.validated_at,
-            body_bytes: answer.body.len() as u64,
-            sha512: sha512(&answer.body),
-        };
-        Some(Held::Remembered(Document {
-            entry: Arc::new(entry),
-            text: answer.body.clone(),
-        }))
-    }
-
-    /// The document of a copy, unless it turns out to be unreadable.
-    async fn open(&self, held: &Held) -> Option<Document> {
-        match held {
-            Held::Remembered(document) => Some(document.clone()),
-            Held::Stored(stored) => self.read(stored).await,
-        }
-    }
-
-    /// Joins or opens the flight for a document and waits at most `limit` for its verdict.
-    async fn landed(&self, ask: &Ask, epoch: Epoch, limit: Duration) -> Result<Obtained, Failure> {
-        let (mut ticket, own) = self.board(ask, epoch);
-        let left = self.left_of(limit, ask);
-        let verdict = tokio::time::timeout(left, verdict_of(&mut ticket)).await;
-        let failure = match verdict {
-            Ok(Ok(Landed::Absent)) => return Ok(Obtained::Absent { reason: None }),
-            Ok(Ok(Landed::Document(document, outcome))) => {
-                let outcome = match (own, outcome) {
-                    (Own::No, Outcome::Miss) => Outcome::Coalesced,
-                    (_, outcome) => outcome,
-                };
-                return Ok(Obtained::Document {
-                    document,
-                    outcome,
-                    reason: None,
-                });
-            }
-            Ok(Err(failure)) => failure,
-            Err(_) => self.held_out(ask),
-        };
-        if limit >= self.settings.max_hold && failure.spent_its_hold() {
-            self.refusals
-                .note(ask.key.clone(), failure.clone(), self.clock.instant());
-        }
-        Err(failure)
-    }
-
-    /// What is left of `limit` for a request that came a while ago.
-    pub(super) fn left_of(&self, limit: Duration, ask: &Ask) -> Duration {
-        let waited = self.clock.instant().saturating_duration_since(ask.since);
-        limit.saturating_sub(waited)
-    }
-
-    /// Asks the upstream behind an answer that is given at once, if it may be asked.
-    fn refresh_behind(&self, ask: &Ask, epoch: Epoch, reach: Reach) {
-        if reach != Reach::Down && ask.demand != Demand::StoredOnly {
-            drop(self.board(ask, epoch));
-        }
-    }
-
-    fn board(&self, ask: &Ask, epoch: Epoch) -> (Ticket<FlightKey, DocumentState>, Own) {
-        match self
-            .documents
-            .join((ask.key.clone(), epoch), DocumentState::Asking)
-        {
-            Joined::Follower(ticket) => (ticket, Own::No),
-            Joined::Leader(ticket, lead) => {
-                let (proxy, ask) = (self.clone(), ask.clone());
-                self.tasks.spawn("document", async move {
-                    proxy.lead_document(&ask, epoch, lead).await
-                });
-                (ticket, Own::Yes)
-            }
-        }
-    }
-
-    async fn lead_document(&self, ask: &Ask, epoch: Epoch, lead: Lead<FlightKey, DocumentState>) {
+    /// Leads the flight for a document to its verdict.
+    pub(super) async fn lead_document(
+        &self,
+        ask: &Ask,
+        epoch: Epoch,
+        lead: Lead<FlightKey, DocumentState>,
+    ) {
         let cancelled = lead.cancelled();
         let verdict = tokio::select! {
             () = cancelled => return,
@@ -619,73 +353,6 @@ impl Proxy {
         }
     }
 
-    /// The stored response under a key, if the store can give it.
-    pub(super) async fn stored(&self, key: &Key) -> Option<Stored> {
-        match self.store.lookup(key).await {
-            Lookup::Absent => None,
-            Lookup::Found(stored) => Some(stored),
-            Lookup::Unavailable(fault) => {
-                tracing::warn!(?key, %fault, "the store cannot be asked");
-                None
-            }
-        }
-    }
-
-    /// Reads and decodes a stored document; one that is rotten is put aside.
-    pub(super) async fn read(&self, stored: &Stored) -> Option<Document> {
-        let raw = match stored.body.read_all().await {
-            Ok(raw) => raw,
-            Err(fault) => {
-                tracing::error!(key = ?stored.entry.key, %fault, "a stored document cannot be read");
-                self.store.quarantine(stored, "unreadable").await;
-                return None;
-            }
-        };
-        match decode(&stored.entry.headers, raw, self.settings.max_document_bytes) {
-            Ok(text) if std::str::from_utf8(&text).is_ok() => Some(Document {
-                entry: Arc::clone(&stored.entry),
-                text,
-            }),
-            _ => {
-                tracing::error!(key = ?stored.entry.key, "a stored document is rotten");
-                self.store.quarantine(stored, "undecodable").await;
-                None
-            }
-        }
-    }
-
-    /// The epochs that gate a document.
-    pub(super) fn gate(&self, ask: &Ask) -> Gate {
-        let id = ask.id.as_ref().map(PackageId::as_str);
-        let gate = self.store.gate(&ask.feed.name, id);
-        if ask.class.is_memory_only() {
-            ask.feed.gate_of_all(gate)
-        } else {
-            gate
-        }
-    }
-
-    /// The failure of a request whose hold ran out.
-    pub(super) fn held_out(&self, ask: &Ask) -> Failure {
-        let origin = self.origin_of(ask);
-        self.upstream_failure(&ask.feed, &UpstreamError::HeldOut { last: None, origin })
-    }
-
-    /// Why a request without a copy is refused at once.
-    pub(super) fn refused(&self, ask: &Ask) -> Failure {
-        if ask.demand == Demand::StoredOnly {
-            return Failure::OnlyIfCached;
-        }
-        let origin = self.origin_of(ask);
-        match self.upstream.state(&origin) {
-            OriginState::Open { since, why } => self.upstream_failure(
-                &ask.feed,
-                &UpstreamError::BreakerOpen { origin, since, why },
-            ),
-            OriginState::Live | OriginState::Slow { .. } => self.held_out(ask),
-        }
-    }
-
     /// Where to ask for a document: every endpoint in order.
     async fn urls(&self, ask: &Ask) -> Result<Vec<String>, Failure> {
         match &ask.place {
@@ -713,58 +380,6 @@ fn may_be_absent(class: Class) -> bool {
     )
 }
 
-/// Whether a request opened the flight that it waits for.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum Own {
-    No,
-    Yes,
-}
-
-async fn verdict_of(ticket: &mut Ticket<FlightKey, DocumentState>) -> Result<Landed, Failure> {
-    match ticket
-        .wait_for(|state| matches!(state, DocumentState::Done(_)))
-        .await
-    {
-        Ok(state) => match &*state {
-            DocumentState::Done(verdict) => verdict.clone(),
-            DocumentState::Asking => Err(Failure::Internal("a verdict that is none")),
-        },
-        Err(_) => Err(Failure::Internal("the fetch ended without a verdict")),
-    }
-}
-
-fn hit(document: Document) -> Obtained {
-    Obtained::Document {
-        document,
-        outcome: Outcome::Hit,
-        reason: None,
-    }
-}
-
-fn stale(document: Document, reason: Reason) -> Obtained {
-    Obtained::Document {
-        document,
-        outcome: Outcome::Stale,
-        reason: Some(reason),
-    }
-}
-
-pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
-    match (demand, reach) {
-        (Demand::StoredOnly, _) => Reason::OnlyIfCached,
-        (_, Reach::Down) => Reason::BreakerOpen,
-        (_, Reach::Live | Reach::Slow) => Reason::SlowOrigin,
-    }
-}
-
-/// Why a stored answer is given after a wait in vain.
-fn late(failure: &Failure) -> Reason {
-    match failure.reason() {
-        Reason::HeldOut => Reason::SlowOrigin,
-        reason => reason,
-    }
-}
-
 /// A status that is no answer.
 pub(super) fn status_failure(origin: &Origin, status: StatusCode) -> Failure {
     let origin = origin.host().to_owned();
@@ -777,114 +392,5 @@ pub(super) fn status_failure(origin: &Origin, status: StatusCode) -> Failure {
             what: "204 in place of a document".into(),
         },
         status => Failure::UpstreamStatus { origin, status },
-    }
-}
-
-/// Why a coded body could not be decoded.
-#[derive(Debug)]
-pub(super) enum DecodeFault {
-    Bad(String),
-    TooLarge,
-}
-
-impl DecodeFault {
-    pub(super) fn into_failure(self, origin: &str, max_bytes: u64) -> Failure {
-        let origin = origin.to_owned();
-        match self {
-            Self::Bad(what) => Failure::BadBody { origin, what },
-            Self::TooLarge => Failure::TooLarge { origin, max_bytes },
-        }
-    }
-}
-
-/// Undoes the content coding that the headers name (protocol fact 2.2.6: the header decides, not the hive).
-fn decode(headers: &HeaderMap, raw: Bytes, max_bytes: u64) -> Result<Bytes, DecodeFault> {
-    let coding = headers
-        .get(header::CONTENT_ENCODING)
-        .map(HeaderValue::as_bytes);
-    match coding {
-        None | Some(b"" | b"identity") => Ok(raw),
-        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") || coding == b"x-gzip" => {
-            let mut text = Vec::with_capacity(raw.len().saturating_mul(4));
-            let mut decoder = flate2::read::MultiGzDecoder::new(&*raw).take(max_bytes + 1);
-            decoder
-                .read_to_end(&mut text)
-                .map_err(|error| DecodeFault::Bad(format!("gzip: {error}")))?;
-            if text.len() as u64 > max_bytes {
-                Err(DecodeFault::TooLarge)
-            } else {
-                Ok(text.into())
-            }
-        }
-        Some(other) => {
-            let name = String::from_utf8_lossy(other).into_owned();
-            Err(DecodeFault::Bad(format!(
-                "content coding {name:?}, expected gzip or none"
-            )))
-        }
-    }
-}
-
-/// Compares the bytes with the digest that the upstream sent of them (protocol fact 7.3.4).
-pub(super) fn check_md5(headers: &HeaderMap, raw: &[u8]) -> Result<(), String> {
-    let Some(sent) = sent_md5(headers) else {
-        return Ok(());
-    };
-    let found: [u8; 16] = md5::Md5::digest(raw).into();
-    if found == sent {
-        Ok(())
-    } else {
-        Err("its bytes differ from its Content-MD5".into())
-    }
-}
-
-/// The value of `Content-MD5`, if it is one.
-pub(super) fn sent_md5(headers: &HeaderMap) -> Option<[u8; 16]> {
-    use base64::Engine as _;
-    let value = headers.get("content-md5")?.to_str().ok()?;
-    base64::engine::general_purpose::STANDARD
-        .decode(value.trim())
-        .ok()?
-        .try_into()
-        .ok()
-}
-
-pub(super) fn validator_of(headers: &HeaderMap) -> UpstreamValidator {
-    UpstreamValidator {
-        etag: headers.get(header::ETAG).cloned(),
-        last_modified: headers.get(header::LAST_MODIFIED).cloned(),
-    }
-}
-
-pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
-    let mut kept = HeaderMap::new();
-    for name in KEPT_HEADERS {
-        if let Some(value) = headers.get(&name) {
-            kept.insert(name, value.clone());
-        }
-    }
-    kept
-}
-
-pub(super) fn sha512(bytes: &[u8]) -> [u8; 64] {
-    let mut out = [0; 64];
-    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA512, bytes).as_ref());
-    out
-}
-
-/// Whether a text is a document of its class's kind.
-fn check(ask: &Ask, text: &str) -> Result<(), ReadError> {
-    match ask.class {
-        Class::Autocomplete => nuget::search::read_autocomplete(text),
-        Class::CatalogLeaf => nuget::catalog::read_leaf(text).map(drop),
-        Class::RegistrationIndex | Class::RegistrationLeaf | Class::RegistrationPage => {
-            nuget::registration::read(text).map(drop)
-        }
-        Class::Search => nuget::search::read_search(text).map(drop),
-        Class::ServiceIndex => nuget::service_index::read(text).map(drop),
-        Class::VersionList => nuget::version_list::read_version_list(text).map(drop),
-        Class::VulnerabilityIndex => nuget::vulnerabilities::read_index(text).map(drop),
-        Class::VulnerabilityPage => nuget::vulnerabilities::read_page(text),
-        Class::Icon | Class::License | Class::Manifest | Class::Package | Class::Readme => Ok(()),
     }
 }

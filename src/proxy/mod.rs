@@ -6,7 +6,9 @@
 mod asks;
 pub mod base;
 mod body;
+mod checks;
 mod content;
+mod document;
 mod failure;
 mod feed;
 mod fetch;
@@ -16,15 +18,18 @@ pub mod outcome;
 mod past;
 mod places;
 mod publish;
+mod reads;
 mod recent;
 mod render;
 mod respond;
 pub mod route;
 mod settings;
 mod shortcut;
+mod state;
 mod told;
 mod view;
 pub mod welcome;
+mod words;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -32,27 +37,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response, Uri, header, request};
+use http::{Method, Request, Response, request};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 pub use self::body::{Body, BodyError};
-use self::content::{ContentState, Delivery, HeadState, Want};
+use self::content::{ContentState, HeadState};
+use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
 use self::feed::Feed;
-use self::fetch::{DocumentState, FlightKey};
-use self::live::StoredRescue;
-use self::outcome::{Completed, Outcome, Reason, Subject};
+use self::outcome::{Outcome, Subject};
 use self::recent::Recent;
 use self::render::{Coding, Order};
 pub use self::respond::Transport;
 use self::respond::{Facts, Note, Refusal};
-use self::route::{Class, Content, LinkSubject, Resource, Route, RouteError};
+use self::route::{Resource, Route, RouteError};
 pub use self::settings::{FeedSettings, Freshness, Settings};
 use self::shortcut::{Meaning, Shortcuts};
-use self::told::{
-    Told, class_of, hash_of, id_of, note_of, outcome_of, report, subject_of, via_of, what,
-};
+pub use self::state::FeedError;
+use self::told::{Told, class_of, id_of, note_of, subject_of, via_of, what};
 use self::view::{Query, Seen};
 use crate::cache::cache_control::RequestCaching;
 use crate::cache::decision::Demand;
@@ -60,13 +63,12 @@ use crate::cache::key::Key;
 use crate::clock::Clock;
 use crate::flight::Flights;
 use crate::nuget::id::PackageId;
-use crate::nuget::link::LinkKind;
-use crate::store::{Answer, Raise, Store};
+use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
-use crate::upstream::auth::{Access, BadCredential};
-use crate::upstream::url::{BadUrl, Origin};
+use crate::upstream::auth::Access;
+use crate::upstream::url::Origin;
 
 /// How long a demand for the upstream (a client's `no-cache`, a list that proved old) keeps further ones of the same key
 /// away.
@@ -143,26 +145,6 @@ pub struct Peer {
     /// How bodies reach it.
     pub transport: Transport,
 }
-
-/// A feed that cannot be mounted.
-#[derive(Clone, Debug, PartialEq)]
-pub enum FeedError {
-    /// Its credential fits in no header.
-    Credential(String, BadCredential),
-    /// Its upstream is no address.
-    Upstream(String, BadUrl),
-}
-
-impl fmt::Display for FeedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Credential(feed, why) => write!(f, "feed {feed:?}: credential: {why}"),
-            Self::Upstream(feed, why) => write!(f, "feed {feed:?}: upstream: {why}"),
-        }
-    }
-}
-
-impl std::error::Error for FeedError {}
 
 /// A request as its parts.
 struct Incoming<'a, B> {
@@ -289,31 +271,6 @@ impl Proxy {
         };
         self.complete(&parts.uri, &facts, peer, &response, told, began.elapsed());
         response
-    }
-
-    /// What the upstreams' state is, for `/readyz`.
-    #[must_use]
-    pub fn readiness(&self) -> serde_json::Value {
-        let feeds: Vec<_> = self
-            .feeds
-            .iter()
-            .map(|feed| {
-                let troubles: Vec<_> = feed
-                    .troubles()
-                    .into_iter()
-                    .map(|(origin, since)| {
-                        serde_json::json!({"origin": origin, "since": httpdate::fmt_http_date(since)})
-                    })
-                    .collect();
-                serde_json::json!({
-                    "name": &*feed.name,
-                    "upstream": feed.settings.upstream,
-                    "index_known": feed.model().is_some(),
-                    "troubles": troubles,
-                })
-            })
-            .collect();
-        serde_json::json!({ "feeds": feeds })
     }
 
     /// Finds what a path leads to and answers.
@@ -521,213 +478,5 @@ impl Proxy {
         let answer = self.store.answers().get(key)?;
         let gate = self.store.gate(&feed.name, id.map(PackageId::as_str));
         (self.clock.now() < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
-    }
-
-    async fn answer_content(
-        &self,
-        want: &Want,
-        facts: &Facts<'_>,
-        told: &mut Told,
-    ) -> Result<Response<Body>, Failure> {
-        Ok(match self.content(want, facts).await? {
-            Delivery::Absent(reason) => {
-                told.tell(Outcome::Absent, reason);
-                respond::absent(
-                    facts,
-                    &what(&told.subject),
-                    &Note::of(Outcome::Absent, reason),
-                )
-            }
-            Delivery::Head { headers, length } => {
-                told.tell(Outcome::Bypass, None);
-                respond::head_of_content(
-                    facts,
-                    &headers,
-                    length,
-                    &self.just_now(Outcome::Bypass, None),
-                )
-            }
-            Delivery::Live {
-                headers,
-                origin,
-                live,
-                outcome,
-                reason,
-            } => {
-                told.tell(outcome, reason);
-                told.subject.origin = Some(origin);
-                respond::live(facts, &headers, live, &self.just_now(outcome, reason))
-            }
-            Delivery::Stored {
-                stored,
-                outcome,
-                reason,
-            } => {
-                told.tell(outcome, reason);
-                told.subject.origin = Some(stored.entry.origin.clone());
-                told.subject.sha512 = Some(hash_of(&stored.entry.sha512));
-                self.store.note_use(&want.ask.key);
-                let validated_at = Some(stored.entry.validated_at);
-                let note = Note {
-                    validated_at,
-                    ..Note::of(outcome, reason)
-                };
-                let rescue = StoredRescue {
-                    proxy: self.clone(),
-                    want: want.clone(),
-                    stored,
-                };
-                respond::content(facts, rescue, &note)
-            }
-            Delivery::Unsatisfiable(length) => {
-                told.tell(Outcome::Refused, Some(Reason::BadRequest));
-                let note = Note::of(Outcome::Refused, Some(Reason::BadRequest));
-                respond::unsatisfiable(facts, HeaderMap::new(), &note, length)
-            }
-        })
-    }
-
-    /// The note of an answer that the upstream is giving now.
-    fn just_now(&self, outcome: Outcome, reason: Option<Reason>) -> Note {
-        Note {
-            validated_at: Some(self.clock.now()),
-            ..Note::of(outcome, reason)
-        }
-    }
-
-    /// A link route: its target is found again in the id's documents.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one route")]
-    async fn answer_link(
-        &self,
-        query: &Query<'_>,
-        hive: &str,
-        id: &PackageId,
-        subject: &LinkSubject,
-        digest: &str,
-        facts: &Facts<'_>,
-        told: &mut Told,
-    ) -> Result<Response<Body>, Failure> {
-        let found = self.find_link(query, hive, id, subject, digest).await?;
-        if let (Some(found), LinkSubject::Version(version)) = (&found, subject)
-            && found.kind == LinkKind::PackageContent
-        {
-            told.subject.class = Class::Package.word();
-            let url = Some(found.url.clone());
-            let want = self.want(query, id, version, Content::Package, url);
-            return self.answer_content(&want, facts, told).await;
-        }
-        let linked = self.linked(query, hive, id, subject, found.as_ref());
-        let (class, seen) = linked.await?;
-        told.subject.class = class.word();
-        match seen {
-            Seen::Absent(reason) => {
-                told.tell(Outcome::Absent, reason);
-                Ok(respond::absent(
-                    facts,
-                    &what(&told.subject),
-                    &Note::of(Outcome::Absent, reason),
-                ))
-            }
-            Seen::Shown(shown) => {
-                let coding = Coding::of(facts.headers);
-                let order = Order {
-                    class,
-                    base: query.base.to_owned(),
-                    coding,
-                    key: None,
-                };
-                let answer = self.render(&shown, &order).await?;
-                told.tell(shown.outcome, shown.reason);
-                let note = note_of(&answer, shown.outcome, shown.reason, facts);
-                Ok(respond::document(facts, &answer, &note))
-            }
-        }
-    }
-
-    /// A list that a session asks for again, after an answer that was not fetched for it, lacks what the client looks
-    /// for: the upstream is asked (protocol fact 7.3.1). Without a session id, never.
-    fn demand_of_session(
-        &self,
-        feed: &Feed,
-        id: &PackageId,
-        facts: &Facts<'_>,
-        told: &mut Told,
-        demand: Demand,
-    ) -> Demand {
-        let session = facts
-            .headers
-            .get("x-nuget-session-id")
-            .and_then(|value| value.to_str().ok());
-        let (Some(session), Some(client)) = (session, told.client) else {
-            return demand;
-        };
-        let key = format!("{client} {session} {} {}", feed.name, id.as_str());
-        let again = self.sessions.of(&key, self.clock.instant()).is_some();
-        told.session_key = Some(key);
-        let list = feed.key(Class::VersionList, Some(id), "");
-        if again && demand == Demand::None && self.forced.first(list, (), self.clock.instant()) {
-            self.store
-                .raise(&feed.name, Some(id.as_str()), Raise::Refresh);
-        }
-        demand
-    }
-
-    /// Remembers of a list in a session that its answer was not fetched for it, or forgets that.
-    fn note_session(&self, told: &mut Told, outcome: Outcome) {
-        let Some(key) = told.session_key.take() else {
-            return;
-        };
-        if matches!(outcome, Outcome::Hit | Outcome::Stale) {
-            self.sessions.note(key, (), self.clock.instant());
-        } else {
-            self.sessions.forget(&key);
-        }
-    }
-
-    fn home(&self, facts: &Facts<'_>, base_url: &str) -> Response<Body> {
-        let sources: Vec<_> = self
-            .feeds
-            .iter()
-            .map(|feed| welcome::Source {
-                name: &feed.name,
-                upstream: &feed.settings.upstream,
-            })
-            .collect();
-        let text = welcome::Welcome::new(base_url, &sources).html();
-        respond::page(facts, "text/html; charset=utf-8", text)
-    }
-
-    /// The one event of a request: log and metrics read it.
-    fn complete(
-        &self,
-        uri: &Uri,
-        facts: &Facts<'_>,
-        peer: Peer,
-        response: &Response<Body>,
-        told: Told,
-        took: Duration,
-    ) {
-        let text = |name: &str| {
-            facts
-                .headers
-                .get(name)
-                .and_then(|value| value.to_str().ok())
-        };
-        let (outcome, reason) = told.outcome.unwrap_or_else(|| outcome_of(response));
-        let completed = Completed {
-            at: self.clock.now(),
-            took,
-            client: told.client.unwrap_or(peer.addr.ip()),
-            session: text("x-nuget-session-id"),
-            agent: text(header::USER_AGENT.as_str()),
-            method: facts.method.as_str(),
-            path: uri.path(),
-            status: response.status().as_u16(),
-            bytes: http_body::Body::size_hint(response.body()).exact(),
-            subject: told.subject,
-            outcome,
-            reason,
-        };
-        report(&self.telemetry, &completed);
     }
 }

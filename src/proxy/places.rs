@@ -3,7 +3,7 @@
 use tokio::time::Instant;
 
 use super::Proxy;
-use super::fetch::{Ask, Place};
+use super::document::{Ask, Place};
 use crate::cache::decision::Reach;
 use crate::upstream::OriginState;
 use crate::upstream::url::Origin;

@@ -12,8 +12,8 @@ use http::{HeaderValue, StatusCode};
 use ring::digest;
 
 use super::Proxy;
+use super::document::Document;
 use super::failure::Failure;
-use super::fetch::Document;
 use super::respond::{self, DOCUMENT_CACHING};
 use super::route::Class;
 use super::view::{How, Shown};

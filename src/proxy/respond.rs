@@ -14,6 +14,7 @@ use super::body::{Body, Source};
 use super::failure::Failure;
 use super::live::{Live, StoredRescue};
 use super::outcome::{Outcome, Reason, cache_status};
+use super::words::{reason_phrase, words_for};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, Satisfied};
 use crate::cache::validator::{self, Condition};
@@ -30,8 +31,6 @@ pub(super) const DOCUMENT_CACHING: HeaderValue = HeaderValue::from_static("no-ca
 
 /// Bodies up to this size cost less as bytes than as an address token (a measured crossover).
 const MIN_TOKEN_BYTES: u64 = 64 * 1024;
-/// Longest reason phrase, as nuget.org limits its own (protocol fact 4.2.6).
-const MAX_REASON_BYTES: usize = 512;
 /// The only headers of a stored response that clients get: no cookies, no transport policy of another host, no
 /// warnings meant for one publisher (protocol facts 3.1.8, 4.2.7).
 const SENT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LAST_MODIFIED];
@@ -389,72 +388,6 @@ fn status_for(failure: &Failure) -> StatusCode {
     }
 }
 
-/// What a failure says in the reason phrase, and at length in the body.
-fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (String, String) {
-    match failure {
-        Failure::BadBody {
-            origin,
-            what: problem,
-        } => (
-            format!("{origin} sent a bad {what}: {problem}"),
-            "It was not stored; the next request asks again.".into(),
-        ),
-        Failure::Internal(what) => (
-            format!("internal error: {what}"),
-            "This is a bug in Sluice.".into(),
-        ),
-        Failure::NotAuthorized { origin, status } => (
-            format!(
-                "{origin} answered {} to Sluice, no copy of {what}",
-                status.as_u16()
-            ),
-            "Check the credential of this feed in Sluice's configuration.".into(),
-        ),
-        Failure::NotOffered(resource) => (
-            format!("the upstream offers no {resource}"),
-            "Its service index does not list the resource.".into(),
-        ),
-        Failure::OnlyIfCached => (
-            format!("no copy of {what}, and the request allows the store alone"),
-            "Cache-Control: only-if-cached was sent.".into(),
-        ),
-        Failure::TooLarge { origin, max_bytes } => (
-            format!("{origin} sent a {what} of more than {max_bytes} bytes"),
-            "The limit is max_document_bytes.".into(),
-        ),
-        Failure::Unreachable {
-            origin,
-            since,
-            detail,
-            ..
-        } => (
-            format!(
-                "{origin} unreachable since {}, no copy of {what}",
-                clock_time(*since, now)
-            ),
-            detail.clone(),
-        ),
-        Failure::UpstreamStatus { origin, status } => (
-            format!("{origin} answered {}, no copy of {what}", status.as_u16()),
-            "The upstream's own error; it was asked again as long as a request may be held.".into(),
-        ),
-    }
-}
-
-/// Hours and minutes (UTC) of `time`, with its day if that is not today.
-fn clock_time(time: SystemTime, now: SystemTime) -> String {
-    // "Sun, 06 Nov 1994 08:49:37 GMT"
-    let text = httpdate::fmt_http_date(time);
-    let day = |text: &str| text.get(5..11).map(str::to_owned);
-    let minutes = text.get(17..22).unwrap_or_default();
-    match day(&text) {
-        Some(day_of) if day(&httpdate::fmt_http_date(now)).as_ref() != Some(&day_of) => {
-            format!("{day_of} {minutes}")
-        }
-        _ => minutes.to_owned(),
-    }
-}
-
 fn plain(
     facts: &Facts<'_>,
     status: StatusCode,
@@ -475,22 +408,6 @@ fn plain(
         response.extensions_mut().insert(phrase);
     }
     response
-}
-
-/// A reason phrase of ours: printable ASCII, at most [`MAX_REASON_BYTES`].
-fn reason_phrase(text: &str) -> Option<ReasonPhrase> {
-    let clean: String = format!("Sluice: {text}")
-        .chars()
-        .map(|c| {
-            if c.is_ascii_graphic() || c == ' ' {
-                c
-            } else {
-                '?'
-            }
-        })
-        .take(MAX_REASON_BYTES)
-        .collect();
-    ReasonPhrase::try_from(clean.into_bytes()).ok()
 }
 
 fn content_headers(stored: &HeaderMap) -> HeaderMap {

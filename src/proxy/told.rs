@@ -1,12 +1,15 @@
 //! What is told of a request: to the client in notes, to the log and the metrics in one event.
 
 use base64::Engine as _;
-use http::{HeaderMap, Response, header};
+use std::time::Duration;
+
+use http::{HeaderMap, Response, Uri, header};
 
 use super::body::Body;
 use super::outcome::{Completed, Outcome, Reason, Subject};
 use super::respond::{Facts, Note};
 use super::route::{Class, LinkSubject, Resource};
+use super::{Peer, Proxy};
 use crate::nuget::id::PackageId;
 use crate::store::Answer;
 use crate::telemetry::{AccessLine, Request, Telemetry};
@@ -24,6 +27,42 @@ pub(super) struct Told {
 impl Told {
     pub(super) fn tell(&mut self, outcome: Outcome, reason: Option<Reason>) {
         self.outcome = Some((outcome, reason));
+    }
+}
+
+impl Proxy {
+    /// The one event of a request: log and metrics read it.
+    pub(super) fn complete(
+        &self,
+        uri: &Uri,
+        facts: &Facts<'_>,
+        peer: Peer,
+        response: &Response<Body>,
+        told: Told,
+        took: Duration,
+    ) {
+        let text = |name: &str| {
+            facts
+                .headers
+                .get(name)
+                .and_then(|value| value.to_str().ok())
+        };
+        let (outcome, reason) = told.outcome.unwrap_or_else(|| outcome_of(response));
+        let completed = Completed {
+            at: self.clock.now(),
+            took,
+            client: told.client.unwrap_or(peer.addr.ip()),
+            session: text("x-nuget-session-id"),
+            agent: text(header::USER_AGENT.as_str()),
+            method: facts.method.as_str(),
+            path: uri.path(),
+            status: response.status().as_u16(),
+            bytes: http_body::Body::size_hint(response.body()).exact(),
+            subject: told.subject,
+            outcome,
+            reason,
+        };
+        report(&self.telemetry, &completed);
     }
 }
 
@@ -109,8 +148,7 @@ pub(super) fn note_of(
     reason: Option<Reason>,
     facts: &Facts<'_>,
 ) -> Note {
-    let seconds =
-        |duration: std::time::Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
+    let seconds = |duration: Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
     let ttl = match answer.deadline.duration_since(facts.clock.now()) {
         Ok(left) => seconds(left),
         Err(past) => -seconds(past.duration()),

@@ -15,10 +15,9 @@ async fn list(act: impl Into<Act>) -> Answered {
     answer
 }
 
-#[tokio::test(start_paused = true)]
-async fn each_failure_has_its_status() {
-    let good = document(&version_list(&["1.0.0"]));
-    let cases = [
+/// Answers that are refusals or errors.
+fn statuses() -> Vec<(Reply, u16, &'static str)> {
+    vec![
         (
             Reply::new(401, "").header("WWW-Authenticate", "Basic"),
             502,
@@ -52,6 +51,13 @@ async fn each_failure_has_its_status() {
             502,
             "failed.upstream-status",
         ),
+    ]
+}
+
+/// Bodies that are not the document asked for.
+fn bodies() -> Vec<(Reply, u16, &'static str)> {
+    let good = document(&version_list(&["1.0.0"]));
+    vec![
         (Reply::json("<html></html>"), 502, "failed.bad-body"),
         (Reply::json(""), 502, "failed.bad-body"),
         (Reply::json("[]"), 502, "failed.bad-body"),
@@ -95,6 +101,12 @@ async fn each_failure_has_its_status() {
             502,
             "failed.too-large",
         ),
+    ]
+}
+
+/// Redirects that lead nowhere.
+fn redirects() -> Vec<(Reply, u16, &'static str)> {
+    vec![
         (
             Reply::redirect(302, &format!("https://{LIST_PLACE}")),
             502,
@@ -110,7 +122,12 @@ async fn each_failure_has_its_status() {
             502,
             "failed.protocol",
         ),
-    ];
+    ]
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_failure_has_its_status() {
+    let cases = [statuses(), bodies(), redirects()].concat();
     for (number, (reply, status, detail)) in cases.into_iter().enumerate() {
         let answer = list(reply).await;
         assert_eq!(

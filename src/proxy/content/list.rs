@@ -4,7 +4,7 @@ use super::Want;
 use crate::cache::decision::Demand;
 use crate::nuget::version::Version;
 use crate::proxy::Proxy;
-use crate::proxy::fetch::{Ask, Obtained};
+use crate::proxy::document::{Ask, Obtained};
 use crate::store::Raise;
 
 impl Proxy {

@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 pub(super) use self::text::How;
 use super::Proxy;
+use super::document::{Ask, Document, Obtained};
 use super::failure::Failure;
 use super::feed::{Feed, Model};
-use super::fetch::{Ask, Document, Obtained};
 use super::outcome::{Outcome, Reason};
 use super::route::{Class, Resource};
 use crate::cache::decision::Demand;

@@ -8,8 +8,8 @@ use crate::nuget::id::PackageId;
 use crate::nuget::service_index::{self, OurLinks};
 use crate::nuget::version::Version;
 use crate::nuget::{catalog, registration, search, splice, version_list, vulnerabilities};
+use crate::proxy::document::Document;
 use crate::proxy::feed::Model;
-use crate::proxy::fetch::Document;
 use crate::proxy::links::Linker;
 
 /// How a view's text is made of its sources.

@@ -11,9 +11,9 @@ use crate::cache::decision::Demand;
 use crate::cache::freshness::Deadline;
 use crate::nuget::vulnerabilities;
 use crate::proxy::Proxy;
+use crate::proxy::document::{Ask, Obtained};
 use crate::proxy::failure::Failure;
 use crate::proxy::feed::Feed;
-use crate::proxy::fetch::{Ask, Obtained};
 use crate::proxy::outcome::Outcome;
 use crate::proxy::route::{Class, Resource};
 

@@ -1,0 +1,135 @@
+//! What an upstream's answer must pass before anything of it is kept, and what of it is kept.
+
+use std::io::Read as _;
+
+use bytes::Bytes;
+use http::HeaderValue;
+use http::header::{self, HeaderMap};
+use md5::Digest as _;
+
+use super::document::Ask;
+use super::failure::Failure;
+use super::route::Class;
+use crate::cache::entry::UpstreamValidator;
+use crate::nuget::{self, ReadError};
+
+/// The headers of an upstream's answer that are worth keeping: what describes the bytes.
+const KEPT_HEADERS: [header::HeaderName; 4] = [
+    header::CONTENT_TYPE,
+    header::CONTENT_ENCODING,
+    header::CONTENT_DISPOSITION,
+    header::LAST_MODIFIED,
+];
+
+/// Why a coded body could not be decoded.
+#[derive(Debug)]
+pub(super) enum DecodeFault {
+    Bad(String),
+    TooLarge,
+}
+
+impl DecodeFault {
+    pub(super) fn into_failure(self, origin: &str, max_bytes: u64) -> Failure {
+        let origin = origin.to_owned();
+        match self {
+            Self::Bad(what) => Failure::BadBody { origin, what },
+            Self::TooLarge => Failure::TooLarge { origin, max_bytes },
+        }
+    }
+}
+
+/// Undoes the content coding that the headers name (protocol fact 2.2.6: the header decides, not the hive).
+pub(super) fn decode(
+    headers: &HeaderMap,
+    raw: Bytes,
+    max_bytes: u64,
+) -> Result<Bytes, DecodeFault> {
+    let coding = headers
+        .get(header::CONTENT_ENCODING)
+        .map(HeaderValue::as_bytes);
+    match coding {
+        None | Some(b"" | b"identity") => Ok(raw),
+        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") || coding == b"x-gzip" => {
+            let mut text = Vec::with_capacity(raw.len().saturating_mul(4));
+            let mut decoder = flate2::read::MultiGzDecoder::new(&*raw).take(max_bytes + 1);
+            decoder
+                .read_to_end(&mut text)
+                .map_err(|error| DecodeFault::Bad(format!("gzip: {error}")))?;
+            if text.len() as u64 > max_bytes {
+                Err(DecodeFault::TooLarge)
+            } else {
+                Ok(text.into())
+            }
+        }
+        Some(other) => {
+            let name = String::from_utf8_lossy(other).into_owned();
+            Err(DecodeFault::Bad(format!(
+                "content coding {name:?}, expected gzip or none"
+            )))
+        }
+    }
+}
+
+/// Compares the bytes with the digest that the upstream sent of them (protocol fact 7.3.4).
+pub(super) fn check_md5(headers: &HeaderMap, raw: &[u8]) -> Result<(), String> {
+    let Some(sent) = sent_md5(headers) else {
+        return Ok(());
+    };
+    let found: [u8; 16] = md5::Md5::digest(raw).into();
+    if found == sent {
+        Ok(())
+    } else {
+        Err("its bytes differ from its Content-MD5".into())
+    }
+}
+
+/// The value of `Content-MD5`, if it is one.
+pub(super) fn sent_md5(headers: &HeaderMap) -> Option<[u8; 16]> {
+    use base64::Engine as _;
+    let value = headers.get("content-md5")?.to_str().ok()?;
+    base64::engine::general_purpose::STANDARD
+        .decode(value.trim())
+        .ok()?
+        .try_into()
+        .ok()
+}
+
+pub(super) fn validator_of(headers: &HeaderMap) -> UpstreamValidator {
+    UpstreamValidator {
+        etag: headers.get(header::ETAG).cloned(),
+        last_modified: headers.get(header::LAST_MODIFIED).cloned(),
+    }
+}
+
+pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
+    let mut kept = HeaderMap::new();
+    for name in KEPT_HEADERS {
+        if let Some(value) = headers.get(&name) {
+            kept.insert(name, value.clone());
+        }
+    }
+    kept
+}
+
+pub(super) fn sha512(bytes: &[u8]) -> [u8; 64] {
+    let mut out = [0; 64];
+    out.copy_from_slice(ring::digest::digest(&ring::digest::SHA512, bytes).as_ref());
+    out
+}
+
+/// Whether a text is a document of its class's kind.
+pub(super) fn check(ask: &Ask, text: &str) -> Result<(), ReadError> {
+    match ask.class {
+        Class::Autocomplete => nuget::search::read_autocomplete(text),
+        Class::CatalogLeaf => nuget::catalog::read_leaf(text).map(drop),
+        Class::RegistrationIndex | Class::RegistrationLeaf | Class::RegistrationPage => {
+            nuget::registration::read(text).map(drop)
+        }
+        Class::Search => nuget::search::read_search(text).map(drop),
+        Class::ServiceIndex => nuget::service_index::read(text).map(drop),
+        Class::VersionList => nuget::version_list::read_version_list(text).map(drop),
+        Class::VulnerabilityIndex => nuget::vulnerabilities::read_index(text).map(drop),
+        Class::VulnerabilityPage => nuget::vulnerabilities::read_page(text),
+        Class::Icon | Class::License | Class::Manifest | Class::Package | Class::Readme => Ok(()),
+    }
+}

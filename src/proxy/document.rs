@@ -1,0 +1,405 @@
+//! A document, from whoever can give it: what is stored, what a flight brings, and what a request waits for.
+//!
+//! [`Proxy::document`] asks the decision what to do and does it. It refuses to know how a document is fetched.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::HeaderMap;
+use tokio::time::Instant;
+
+use super::Proxy;
+use super::checks::{decode, sha512};
+use super::failure::Failure;
+use super::feed::Feed;
+use super::outcome::{Outcome, Reason};
+use super::route::{Class, Resource};
+use crate::cache::decision::{Decision, Demand, Reach, decide};
+use crate::cache::entry::{Entry, UpstreamValidator};
+use crate::cache::epoch::{Epoch, Gate};
+use crate::cache::key::Key;
+use crate::flight::{Joined, Ticket};
+use crate::nuget::id::PackageId;
+use crate::store::{Lookup, Stored};
+use crate::upstream::{OriginState, UpstreamError};
+
+/// A document that somebody wants.
+#[derive(Clone, Debug)]
+pub(super) struct Ask {
+    pub(super) feed: Arc<Feed>,
+    pub(super) class: Class,
+    /// The package it belongs to, whose epoch gates it.
+    pub(super) id: Option<PackageId>,
+    pub(super) key: Key,
+    pub(super) place: Place,
+    pub(super) demand: Demand,
+    /// When the request that wants it came: its waits count from here.
+    pub(super) since: Instant,
+    /// `Via` of the request that wants it.
+    pub(super) via: Vec<String>,
+}
+
+/// Where the upstream keeps it.
+#[derive(Clone, Debug)]
+pub(super) enum Place {
+    /// Where the service index says.
+    Indexed { resource: Resource, query: String },
+    /// At this URL, which another document named.
+    Named(String),
+}
+
+/// A document at hand.
+#[derive(Clone, Debug)]
+pub(super) struct Document {
+    pub(super) entry: Arc<Entry>,
+    /// The decoded text: complete JSON of the right kind.
+    pub(super) text: Bytes,
+}
+
+impl Document {
+    /// The text. It was checked to be UTF-8 when it was read.
+    pub(super) fn text(&self) -> &str {
+        std::str::from_utf8(&self.text).unwrap_or_default()
+    }
+}
+
+/// What came of asking for a document.
+#[derive(Clone, Debug)]
+pub(super) enum Obtained {
+    /// The upstream has none.
+    Absent { reason: Option<Reason> },
+    /// Here it is.
+    Document {
+        document: Document,
+        outcome: Outcome,
+        reason: Option<Reason>,
+    },
+}
+
+/// The state of a flight for a document.
+#[derive(Clone, Debug)]
+pub(super) enum DocumentState {
+    Asking,
+    Done(Result<Landed, Failure>),
+}
+
+/// What a flight brought.
+#[derive(Clone, Debug)]
+pub(super) enum Landed {
+    Absent,
+    /// A new document, or the stored one confirmed; how, in a word.
+    Document(Document, Outcome),
+}
+
+/// Flights are one per key and epoch: newer requests do not join an older one.
+pub(super) type FlightKey = (Key, Epoch);
+
+/// A copy at hand: stored, or remembered in memory.
+#[derive(Debug)]
+enum Held {
+    Remembered(Document),
+    Stored(Stored),
+}
+
+impl Held {
+    fn entry(&self) -> &Entry {
+        match self {
+            Self::Remembered(document) => &document.entry,
+            Self::Stored(stored) => &stored.entry,
+        }
+    }
+}
+
+/// The name under which the text of search results is kept in memory, apart from the answers made of it.
+pub(super) fn raw_key(key: &Key) -> String {
+    format!("text\u{1f}{}", key.text())
+}
+
+impl Proxy {
+    /// Gets a document: from the store if it is fresh, else from the upstream, else from the store after all.
+    pub(super) async fn document(&self, ask: &Ask) -> Result<Obtained, Failure> {
+        // Twice: a stored body that turns out to be unreadable is put aside, and then it is a miss.
+        for _ in 0..2 {
+            let (stored, gate) = (self.held(ask).await, self.gate(ask));
+            let absence = self.store.absence(&ask.key).await;
+            let reach = self.reach(ask);
+            let policy = ask.feed.policy(ask.class);
+            let entry = stored.as_ref().map(Held::entry);
+            let now = self.clock.now();
+            match (
+                decide(
+                    entry,
+                    absence.as_ref(),
+                    &gate,
+                    &policy,
+                    ask.demand,
+                    reach,
+                    now,
+                ),
+                stored,
+            ) {
+                (Decision::Absent, ..) => {
+                    return Ok(Obtained::Absent { reason: None });
+                }
+                (Decision::AbsentStale, ..) => {
+                    self.refresh_behind(ask, gate.epoch, reach);
+                    return Ok(Obtained::Absent {
+                        reason: Some(why(reach, ask.demand)),
+                    });
+                }
+                (Decision::Hit, Some(stored)) => {
+                    if let Some(document) = self.open(&stored).await {
+                        return Ok(hit(document));
+                    }
+                }
+                (Decision::Stale, Some(stored)) => {
+                    self.refresh_behind(ask, gate.epoch, reach);
+                    if let Some(document) = self.open(&stored).await {
+                        return Ok(stale(document, why(reach, ask.demand)));
+                    }
+                }
+                (Decision::Revalidate, Some(stored)) => {
+                    match self
+                        .landed(ask, gate.epoch, self.settings.stale_after)
+                        .await
+                    {
+                        Ok(landed) => return Ok(landed),
+                        Err(failure) => {
+                            if let Some(document) = self.open(&stored).await {
+                                return Ok(stale(document, late(&failure)));
+                            }
+                        }
+                    }
+                }
+                (Decision::RevalidateAbsence, ..) => {
+                    let landed = self
+                        .landed(ask, gate.epoch, self.settings.stale_after)
+                        .await;
+                    return Ok(landed.unwrap_or_else(|failure| Obtained::Absent {
+                        reason: Some(late(&failure)),
+                    }));
+                }
+                (Decision::Refuse, ..) => return Err(self.refused(ask)),
+                // Also what a decision for something that is not there would come to.
+                _ => {
+                    if let Some(failure) = self.refusals.of(&ask.key, self.clock.instant()) {
+                        return Err(failure);
+                    }
+                    return self.landed(ask, gate.epoch, self.settings.max_hold).await;
+                }
+            }
+        }
+        self.landed(ask, self.gate(ask).epoch, self.settings.max_hold)
+            .await
+    }
+
+    /// The copy at hand, if any. Search results are kept in memory alone.
+    async fn held(&self, ask: &Ask) -> Option<Held> {
+        if !ask.class.is_memory_only() {
+            return self.stored(&ask.key).await.map(Held::Stored);
+        }
+        let answer = self.store.answers().get(&raw_key(&ask.key))?;
+        let entry = Entry {
+            key: ask.key.clone(),
+            sequence: 0,
+            epoch: answer.epoch,
+            status: answer.status,
+            headers: HeaderMap::new(),
+            upstream_validator: UpstreamValidator::default(),
+            origin: answer.origin.clone(),
+            fetched_at: answer.validated_at,
+            validated_at: answer.validated_at,
+            body_bytes: answer.body.len() as u64,
+            sha512: sha512(&answer.body),
+        };
+        Some(Held::Remembered(Document {
+            entry: Arc::new(entry),
+            text: answer.body.clone(),
+        }))
+    }
+
+    /// The document of a copy, unless it turns out to be unreadable.
+    async fn open(&self, held: &Held) -> Option<Document> {
+        match held {
+            Held::Remembered(document) => Some(document.clone()),
+            Held::Stored(stored) => self.read(stored).await,
+        }
+    }
+
+    /// Joins or opens the flight for a document and waits at most `limit` for its verdict.
+    async fn landed(&self, ask: &Ask, epoch: Epoch, limit: Duration) -> Result<Obtained, Failure> {
+        let (mut ticket, own) = self.board(ask, epoch);
+        let left = self.left_of(limit, ask);
+        let verdict = tokio::time::timeout(left, verdict_of(&mut ticket)).await;
+        let failure = match verdict {
+            Ok(Ok(Landed::Absent)) => return Ok(Obtained::Absent { reason: None }),
+            Ok(Ok(Landed::Document(document, outcome))) => {
+                let outcome = match (own, outcome) {
+                    (Own::No, Outcome::Miss) => Outcome::Coalesced,
+                    (_, outcome) => outcome,
+                };
+                return Ok(Obtained::Document {
+                    document,
+                    outcome,
+                    reason: None,
+                });
+            }
+            Ok(Err(failure)) => failure,
+            Err(_) => self.held_out(ask),
+        };
+        if limit >= self.settings.max_hold && failure.spent_its_hold() {
+            self.refusals
+                .note(ask.key.clone(), failure.clone(), self.clock.instant());
+        }
+        Err(failure)
+    }
+
+    /// What is left of `limit` for a request that came a while ago.
+    pub(super) fn left_of(&self, limit: Duration, ask: &Ask) -> Duration {
+        let waited = self.clock.instant().saturating_duration_since(ask.since);
+        limit.saturating_sub(waited)
+    }
+
+    /// Asks the upstream behind an answer that is given at once, if it may be asked.
+    fn refresh_behind(&self, ask: &Ask, epoch: Epoch, reach: Reach) {
+        if reach != Reach::Down && ask.demand != Demand::StoredOnly {
+            drop(self.board(ask, epoch));
+        }
+    }
+
+    fn board(&self, ask: &Ask, epoch: Epoch) -> (Ticket<FlightKey, DocumentState>, Own) {
+        match self
+            .documents
+            .join((ask.key.clone(), epoch), DocumentState::Asking)
+        {
+            Joined::Follower(ticket) => (ticket, Own::No),
+            Joined::Leader(ticket, lead) => {
+                let (proxy, ask) = (self.clone(), ask.clone());
+                self.tasks.spawn("document", async move {
+                    proxy.lead_document(&ask, epoch, lead).await
+                });
+                (ticket, Own::Yes)
+            }
+        }
+    }
+
+    /// The stored response under a key, if the store can give it.
+    pub(super) async fn stored(&self, key: &Key) -> Option<Stored> {
+        match self.store.lookup(key).await {
+            Lookup::Absent => None,
+            Lookup::Found(stored) => Some(stored),
+            Lookup::Unavailable(fault) => {
+                tracing::warn!(?key, %fault, "the store cannot be asked");
+                None
+            }
+        }
+    }
+
+    /// Reads and decodes a stored document; one that is rotten is put aside.
+    pub(super) async fn read(&self, stored: &Stored) -> Option<Document> {
+        let raw = match stored.body.read_all().await {
+            Ok(raw) => raw,
+            Err(fault) => {
+                tracing::error!(key = ?stored.entry.key, %fault, "a stored document cannot be read");
+                self.store.quarantine(stored, "unreadable").await;
+                return None;
+            }
+        };
+        match decode(&stored.entry.headers, raw, self.settings.max_document_bytes) {
+            Ok(text) if std::str::from_utf8(&text).is_ok() => Some(Document {
+                entry: Arc::clone(&stored.entry),
+                text,
+            }),
+            _ => {
+                tracing::error!(key = ?stored.entry.key, "a stored document is rotten");
+                self.store.quarantine(stored, "undecodable").await;
+                None
+            }
+        }
+    }
+
+    /// The epochs that gate a document.
+    pub(super) fn gate(&self, ask: &Ask) -> Gate {
+        let id = ask.id.as_ref().map(PackageId::as_str);
+        let gate = self.store.gate(&ask.feed.name, id);
+        if ask.class.is_memory_only() {
+            ask.feed.gate_of_all(gate)
+        } else {
+            gate
+        }
+    }
+
+    /// The failure of a request whose hold ran out.
+    pub(super) fn held_out(&self, ask: &Ask) -> Failure {
+        let origin = self.origin_of(ask);
+        self.upstream_failure(&ask.feed, &UpstreamError::HeldOut { last: None, origin })
+    }
+
+    /// Why a request without a copy is refused at once.
+    pub(super) fn refused(&self, ask: &Ask) -> Failure {
+        if ask.demand == Demand::StoredOnly {
+            return Failure::OnlyIfCached;
+        }
+        let origin = self.origin_of(ask);
+        match self.upstream.state(&origin) {
+            OriginState::Open { since, why } => self.upstream_failure(
+                &ask.feed,
+                &UpstreamError::BreakerOpen { origin, since, why },
+            ),
+            OriginState::Live | OriginState::Slow { .. } => self.held_out(ask),
+        }
+    }
+}
+
+/// Whether a request opened the flight that it waits for.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Own {
+    No,
+    Yes,
+}
+
+async fn verdict_of(ticket: &mut Ticket<FlightKey, DocumentState>) -> Result<Landed, Failure> {
+    match ticket
+        .wait_for(|state| matches!(state, DocumentState::Done(_)))
+        .await
+    {
+        Ok(state) => match &*state {
+            DocumentState::Done(verdict) => verdict.clone(),
+            DocumentState::Asking => Err(Failure::Internal("a verdict that is none")),
+        },
+        Err(_) => Err(Failure::Internal("the fetch ended without a verdict")),
+    }
+}
+
+fn hit(document: Document) -> Obtained {
+    Obtained::Document {
+        document,
+        outcome: Outcome::Hit,
+        reason: None,
+    }
+}
+
+fn stale(document: Document, reason: Reason) -> Obtained {
+    Obtained::Document {
+        document,
+        outcome: Outcome::Stale,
+        reason: Some(reason),
+    }
+}
+
+pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
+    match (demand, reach) {
+        (Demand::StoredOnly, _) => Reason::OnlyIfCached,
+        (_, Reach::Down) => Reason::BreakerOpen,
+        (_, Reach::Live | Reach::Slow) => Reason::SlowOrigin,
+    }
+}
+
+/// Why a stored answer is given after a wait in vain.
+fn late(failure: &Failure) -> Reason {
+    match failure.reason() {
+        Reason::HeldOut => Reason::SlowOrigin,
+        reason => reason,
+    }
+}

@@ -1,0 +1,184 @@
+//! Reads of content and links, and what a session of a client may demand.
+
+use http::{HeaderMap, Response};
+
+use super::Proxy;
+use super::body::Body;
+use super::content::{Delivery, Want};
+use super::failure::Failure;
+use super::feed::Feed;
+use super::live::StoredRescue;
+use super::outcome::{Outcome, Reason};
+use super::render::{Coding, Order};
+use super::respond::{self, Facts, Note};
+use super::route::{Class, Content, LinkSubject};
+use super::told::{Told, hash_of, note_of, what};
+use super::view::{Query, Seen};
+use crate::cache::decision::Demand;
+use crate::nuget::id::PackageId;
+use crate::nuget::link::LinkKind;
+use crate::store::Raise;
+
+impl Proxy {
+    /// A file of the flat container.
+    pub(super) async fn answer_content(
+        &self,
+        want: &Want,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Result<Response<Body>, Failure> {
+        Ok(match self.content(want, facts).await? {
+            Delivery::Absent(reason) => {
+                told.tell(Outcome::Absent, reason);
+                respond::absent(
+                    facts,
+                    &what(&told.subject),
+                    &Note::of(Outcome::Absent, reason),
+                )
+            }
+            Delivery::Head { headers, length } => {
+                told.tell(Outcome::Bypass, None);
+                respond::head_of_content(
+                    facts,
+                    &headers,
+                    length,
+                    &self.just_now(Outcome::Bypass, None),
+                )
+            }
+            Delivery::Live {
+                headers,
+                origin,
+                live,
+                outcome,
+                reason,
+            } => {
+                told.tell(outcome, reason);
+                told.subject.origin = Some(origin);
+                respond::live(facts, &headers, live, &self.just_now(outcome, reason))
+            }
+            Delivery::Stored {
+                stored,
+                outcome,
+                reason,
+            } => {
+                told.tell(outcome, reason);
+                told.subject.origin = Some(stored.entry.origin.clone());
+                told.subject.sha512 = Some(hash_of(&stored.entry.sha512));
+                self.store.note_use(&want.ask.key);
+                let validated_at = Some(stored.entry.validated_at);
+                let note = Note {
+                    validated_at,
+                    ..Note::of(outcome, reason)
+                };
+                let rescue = StoredRescue {
+                    proxy: self.clone(),
+                    want: want.clone(),
+                    stored,
+                };
+                respond::content(facts, rescue, &note)
+            }
+            Delivery::Unsatisfiable(length) => {
+                told.tell(Outcome::Refused, Some(Reason::BadRequest));
+                let note = Note::of(Outcome::Refused, Some(Reason::BadRequest));
+                respond::unsatisfiable(facts, HeaderMap::new(), &note, length)
+            }
+        })
+    }
+
+    /// The note of an answer that the upstream is giving now.
+    fn just_now(&self, outcome: Outcome, reason: Option<Reason>) -> Note {
+        Note {
+            validated_at: Some(self.clock.now()),
+            ..Note::of(outcome, reason)
+        }
+    }
+
+    /// A link route: its target is found again in the id's documents.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one route")]
+    pub(super) async fn answer_link(
+        &self,
+        query: &Query<'_>,
+        hive: &str,
+        id: &PackageId,
+        subject: &LinkSubject,
+        digest: &str,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Result<Response<Body>, Failure> {
+        let found = self.find_link(query, hive, id, subject, digest).await?;
+        if let (Some(found), LinkSubject::Version(version)) = (&found, subject)
+            && found.kind == LinkKind::PackageContent
+        {
+            told.subject.class = Class::Package.word();
+            let url = Some(found.url.clone());
+            let want = self.want(query, id, version, Content::Package, url);
+            return self.answer_content(&want, facts, told).await;
+        }
+        let linked = self.linked(query, hive, id, subject, found.as_ref());
+        let (class, seen) = linked.await?;
+        told.subject.class = class.word();
+        match seen {
+            Seen::Absent(reason) => {
+                told.tell(Outcome::Absent, reason);
+                Ok(respond::absent(
+                    facts,
+                    &what(&told.subject),
+                    &Note::of(Outcome::Absent, reason),
+                ))
+            }
+            Seen::Shown(shown) => {
+                let coding = Coding::of(facts.headers);
+                let order = Order {
+                    class,
+                    base: query.base.to_owned(),
+                    coding,
+                    key: None,
+                };
+                let answer = self.render(&shown, &order).await?;
+                told.tell(shown.outcome, shown.reason);
+                let note = note_of(&answer, shown.outcome, shown.reason, facts);
+                Ok(respond::document(facts, &answer, &note))
+            }
+        }
+    }
+
+    /// A list that a session asks for again, after an answer that was not fetched for it, lacks what the client looks
+    /// for: the upstream is asked (protocol fact 7.3.1). Without a session id, never.
+    pub(super) fn demand_of_session(
+        &self,
+        feed: &Feed,
+        id: &PackageId,
+        facts: &Facts<'_>,
+        told: &mut Told,
+        demand: Demand,
+    ) -> Demand {
+        let session = facts
+            .headers
+            .get("x-nuget-session-id")
+            .and_then(|value| value.to_str().ok());
+        let (Some(session), Some(client)) = (session, told.client) else {
+            return demand;
+        };
+        let key = format!("{client} {session} {} {}", feed.name, id.as_str());
+        let again = self.sessions.of(&key, self.clock.instant()).is_some();
+        told.session_key = Some(key);
+        let list = feed.key(Class::VersionList, Some(id), "");
+        if again && demand == Demand::None && self.forced.first(list, (), self.clock.instant()) {
+            self.store
+                .raise(&feed.name, Some(id.as_str()), Raise::Refresh);
+        }
+        demand
+    }
+
+    /// Remembers of a list in a session that its answer was not fetched for it, or forgets that.
+    pub(super) fn note_session(&self, told: &mut Told, outcome: Outcome) {
+        let Some(key) = told.session_key.take() else {
+            return;
+        };
+        if matches!(outcome, Outcome::Hit | Outcome::Stale) {
+            self.sessions.note(key, (), self.clock.instant());
+        } else {
+            self.sessions.forget(&key);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! What the proxy says of itself: a page for people, readiness for machines, and why a feed cannot be mounted.
+
+use std::fmt;
+
+use http::Response;
+
+use super::body::Body;
+use super::respond::{self, Facts};
+use super::{Proxy, welcome};
+use crate::upstream::auth::BadCredential;
+use crate::upstream::url::BadUrl;
+
+/// A feed that cannot be mounted.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FeedError {
+    /// Its credential fits in no header.
+    Credential(String, BadCredential),
+    /// Its upstream is no address.
+    Upstream(String, BadUrl),
+}
+
+impl fmt::Display for FeedError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Credential(feed, why) => write!(f, "feed {feed:?}: credential: {why}"),
+            Self::Upstream(feed, why) => write!(f, "feed {feed:?}: upstream: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for FeedError {}
+
+impl Proxy {
+    /// What the upstreams' state is, for `/readyz`.
+    #[must_use]
+    pub fn readiness(&self) -> serde_json::Value {
+        let feeds: Vec<_> = self
+            .feeds
+            .iter()
+            .map(|feed| {
+                let troubles: Vec<_> = feed
+                    .troubles()
+                    .into_iter()
+                    .map(|(origin, since)| {
+                        serde_json::json!({"origin": origin, "since": httpdate::fmt_http_date(since)})
+                    })
+                    .collect();
+                serde_json::json!({
+                    "name": &*feed.name,
+                    "upstream": feed.settings.upstream,
+                    "index_known": feed.model().is_some(),
+                    "troubles": troubles,
+                })
+            })
+            .collect();
+        serde_json::json!({ "feeds": feeds })
+    }
+
+    /// The page for people.
+    pub(super) fn home(&self, facts: &Facts<'_>, base_url: &str) -> Response<Body> {
+        let sources: Vec<_> = self
+            .feeds
+            .iter()
+            .map(|feed| welcome::Source {
+                name: &feed.name,
+                upstream: &feed.settings.upstream,
+            })
+            .collect();
+        let text = welcome::Welcome::new(base_url, &sources).html();
+        respond::page(facts, "text/html; charset=utf-8", text)
+    }
+}

@@ -1,0 +1,93 @@
+//! What a failure says: in the reason phrase, the one thing of it that a user of `dotnet restore` sees over HTTP/1.1
+//! (protocol fact 9.11), and at length in the body. No secrets, no queries.
+
+use std::time::SystemTime;
+
+use hyper::ext::ReasonPhrase;
+
+use super::failure::Failure;
+
+/// Longest reason phrase, as nuget.org limits its own (protocol fact 4.2.6).
+const MAX_REASON_BYTES: usize = 512;
+
+/// What a failure says in the reason phrase, and at length in the body.
+pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (String, String) {
+    match failure {
+        Failure::BadBody {
+            origin,
+            what: problem,
+        } => (
+            format!("{origin} sent a bad {what}: {problem}"),
+            "It was not stored; the next request asks again.".into(),
+        ),
+        Failure::Internal(what) => (
+            format!("internal error: {what}"),
+            "This is a bug in Sluice.".into(),
+        ),
+        Failure::NotAuthorized { origin, status } => (
+            format!(
+                "{origin} answered {} to Sluice, no copy of {what}",
+                status.as_u16()
+            ),
+            "Check the credential of this feed in Sluice's configuration.".into(),
+        ),
+        Failure::NotOffered(resource) => (
+            format!("the upstream offers no {resource}"),
+            "Its service index does not list the resource.".into(),
+        ),
+        Failure::OnlyIfCached => (
+            format!("no copy of {what}, and the request allows the store alone"),
+            "Cache-Control: only-if-cached was sent.".into(),
+        ),
+        Failure::TooLarge { origin, max_bytes } => (
+            format!("{origin} sent a {what} of more than {max_bytes} bytes"),
+            "The limit is max_document_bytes.".into(),
+        ),
+        Failure::Unreachable {
+            origin,
+            since,
+            detail,
+            ..
+        } => (
+            format!(
+                "{origin} unreachable since {}, no copy of {what}",
+                clock_time(*since, now)
+            ),
+            detail.clone(),
+        ),
+        Failure::UpstreamStatus { origin, status } => (
+            format!("{origin} answered {}, no copy of {what}", status.as_u16()),
+            "The upstream's own error; it was asked again as long as a request may be held.".into(),
+        ),
+    }
+}
+
+/// Hours and minutes (UTC) of `time`, with its day if that is not today.
+fn clock_time(time: SystemTime, now: SystemTime) -> String {
+    // "Sun, 06 Nov 1994 08:49:37 GMT"
+    let text = httpdate::fmt_http_date(time);
+    let day = |text: &str| text.get(5..11).map(str::to_owned);
+    let minutes = text.get(17..22).unwrap_or_default();
+    match day(&text) {
+        Some(day_of) if day(&httpdate::fmt_http_date(now)).as_ref() != Some(&day_of) => {
+            format!("{day_of} {minutes}")
+        }
+        _ => minutes.to_owned(),
+    }
+}
+
+/// A reason phrase of ours: printable ASCII, at most [`MAX_REASON_BYTES`].
+pub(super) fn reason_phrase(text: &str) -> Option<ReasonPhrase> {
+    let clean: String = format!("Sluice: {text}")
+        .chars()
+        .map(|c| {
+            if c.is_ascii_graphic() || c == ' ' {
+                c
+            } else {
+                '?'
+            }
+        })
+        .take(MAX_REASON_BYTES)
+        .collect();
+    ReasonPhrase::try_from(clean.into_bytes()).ok()
+}
