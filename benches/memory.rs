@@ -39,9 +39,10 @@ fn main() {
         .start();
     let size = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
     println!("idle: {} RssAnon", size(sluice.process.anonymous_bytes()));
-    let path = "/v3/flatcontainer/sluice.sample.big/1.0.0/sluice.sample.big.1.0.0.nupkg";
+    upstream.prepare(&format!("/v3-flatcontainer/{}", crowd::BIG));
+    let path = format!("/v3/flatcontainer/{}", crowd::BIG);
     for state in ["cold", "warm"] {
-        let crowd = crowd::send(&sluice, path, clients);
+        let crowd = crowd::send(&sluice, &path, clients);
         println!(
             "{state}: {} to {clients} clients in {:.1?}, peak {} RssAnon",
             size(crowd.bytes),

@@ -167,7 +167,7 @@ fn subjects(sluice: &Sluice) -> [Subject; 3] {
         .and_then(|one| one["@id"].as_str())
         .expect("the index has that hive");
     let hive = &hive[hive.find("/v3/").expect("it lies below the feed")..];
-    let package = "sluice.sample.big/1.0.0/sluice.sample.big.1.0.0.nupkg";
+    let package = harness::crowd::BIG;
     let list = "newtonsoft.json/index.json";
     [
         Subject {

@@ -40,6 +40,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 const LAST_CALLS: Duration = Duration::from_millis(500);
 
 fn main() -> ExitCode {
+    platform::avoid_huge_pages(Portability::Native);
     let matches = command().get_matches();
     let environment = Environment::new(std::env::vars_os());
     match matches.subcommand() {

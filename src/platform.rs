@@ -50,6 +50,21 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Keeps this process from being given huge pages: an allocator's arenas would otherwise take them whole for the few
+/// kilobytes in use, which doubles what a proxy of many connections holds (measured: 117 against 50 MiB for 20 clients
+/// of one large package). Where there is no such switch, nothing happens.
+pub fn avoid_huge_pages(portability: Portability) {
+    #[cfg(target_os = "linux")]
+    if portability == Portability::Native {
+        // A kernel without them has nothing to switch off.
+        let _ = rustix::thread::disable_transparent_huge_pages(true);
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = portability;
+    }
+}
+
 /// Reserves blocks for the first `length` bytes, growing the file to it. Where that cannot be asked for, nothing
 /// happens: the reservation then is accounting only.
 ///

@@ -19,6 +19,9 @@ pub(crate) struct Crowd {
     pub(crate) peak_bytes: u64,
 }
 
+/// The large package below a flat container.
+pub(crate) const BIG: &str = "sluice.sample.big/1.0.0/sluice.sample.big.1.0.0.nupkg";
+
 /// Between two looks at the memory; a peak of a request's length lasts far longer.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 

@@ -115,6 +115,17 @@ impl Upstream {
         self.control("POST", "/_/faults", faults.as_bytes());
     }
 
+    /// Lets it compute the digests of a large body, which takes seconds once, and forgets the log.
+    pub(crate) fn prepare(&self, path: &str) {
+        let request = Request {
+            method: "HEAD",
+            ..Request::get(path, &[])
+        };
+        let reply = ask(self.address(), &request).expect("the upstream answers");
+        assert_eq!(reply.status, 200, "{path}");
+        self.reset();
+    }
+
     /// What was pushed since the last `reset`, `id/version` with its bytes.
     pub(crate) fn pushed(&self) -> serde_json::Value {
         self.control("GET", "/_/pushed", b"").json()

@@ -307,10 +307,14 @@ impl Proxy {
             }
         };
         match decode(&stored.entry.headers, raw, self.settings.max_document_bytes) {
-            Ok(text) if std::str::from_utf8(&text).is_ok() => Some(Document {
-                entry: Arc::clone(&stored.entry),
-                text,
-            }),
+            Ok(text) if std::str::from_utf8(&text).is_ok() => {
+                // A document in use must outlive packages that were asked for once.
+                self.store.note_use(&stored.entry.key);
+                Some(Document {
+                    entry: Arc::clone(&stored.entry),
+                    text,
+                })
+            }
             _ => {
                 tracing::error!(key = ?stored.entry.key, "a stored document is rotten");
                 self.store.quarantine(stored, "undecodable").await;

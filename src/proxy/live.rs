@@ -19,8 +19,8 @@ use crate::store::{self, StoreFault, Stored};
 /// What no reader gets before the verdict: a zip's end record with its directory's end lies in it.
 pub(super) const HOLD_BACK_BYTES: u64 = 16 * 1024;
 
-/// Bytes read from a file at a time: large enough that the cost of a read does not show.
-const CHUNK_BYTES: u64 = 256 * 1024;
+/// Bytes read from a file at a time: each reader holds one, and hundreds may read at once.
+const CHUNK_BYTES: u64 = 64 * 1024;
 
 /// A file's bytes on their way to a client.
 #[derive(Debug)]

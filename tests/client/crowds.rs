@@ -48,9 +48,10 @@ fn a_package_of_one_gibibyte_to_twenty_clients_needs_little_memory() {
     let (sluice, upstream) = scene(&turn, settings, |settings| {
         settings.variable("SLUICE_MEMORY_BYTES", "32MiB")
     });
-    let path = "/v3/flatcontainer/sluice.sample.big/1.0.0/sluice.sample.big.1.0.0.nupkg";
+    upstream.prepare(&format!("/v3-flatcontainer/{}", crowd::BIG));
+    let path = format!("/v3/flatcontainer/{}", crowd::BIG);
 
-    let cold = crowd::send(&sluice, path, 20);
+    let cold = crowd::send(&sluice, &path, 20);
     let asked = upstream.assert_no_leak();
     let packages: Vec<_> = asked
         .iter()
@@ -70,7 +71,7 @@ fn a_package_of_one_gibibyte_to_twenty_clients_needs_little_memory() {
         "the last first byte came after {first:.3} s, 1 % takes {hundredth:.3} s"
     );
 
-    let warm = crowd::send(&sluice, path, 20);
+    let warm = crowd::send(&sluice, &path, 20);
     assert_eq!((warm.bytes, warm.digest), (cold.bytes, cold.digest));
     let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
     let (cold_peak, warm_peak) = (mebibytes(cold.peak_bytes), mebibytes(warm.peak_bytes));

@@ -1,7 +1,7 @@
 //! What is stored answers, and the upstream is asked once, whatever the spelling.
 
-use crate::harness::fixture::{FLAT, LIST, LIST_ASKED, ONE, content_path, package};
-use crate::harness::{Ask, TestProxy, pass, seconds};
+use crate::harness::fixture::{FLAT, LIST, LIST_ASKED, ONE, content_path, nuget_like, package};
+use crate::harness::{Ask, Reply, TestProxy, pass, seconds};
 
 #[tokio::test(start_paused = true)]
 async fn a_list_is_fetched_once() {
@@ -75,4 +75,56 @@ async fn a_read_carries_nothing_of_the_client_upstream() {
     let asked = format!("GET {FLAT}/{}", content_path(ONE, "1.0.0"));
     let coding = proxy.origin.last(&asked);
     assert_eq!(coding.header("accept-encoding"), Some("identity"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn metrics_use_the_words_of_cache_status() {
+    let proxy = TestProxy::new().await;
+    proxy.get(LIST).await.expect("miss");
+    proxy.get(LIST).await.expect("hit");
+    proxy.get(LIST).await.expect("hit");
+    let text = proxy.telemetry.render();
+    let count = |outcome: &str| {
+        let label = format!("outcome=\"{outcome}\"");
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("sluice_requests_total"));
+        let line = lines.find(|line| line.contains("version-list") && line.contains(&label));
+        line.and_then(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0)
+    };
+    assert_eq!(
+        (count("miss"), count("hit"), count("stale")),
+        (1, 2, 0),
+        "{text}"
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn documents_in_use_outlive_packages_asked_for_once() {
+    let proxy = TestProxy::with(nuget_like(), |setup| {
+        setup.store.max_store_bytes = Some(4 << 20);
+    })
+    .await;
+    for _ in 0..5 {
+        assert_eq!(proxy.get(LIST).await.status, 200);
+        pass(seconds(61)).await;
+    }
+    for number in 0..40 {
+        let version = format!("{number}.0.0");
+        let place = content_path("Sample.Scan", &version);
+        let body = package("Sample.Scan", &version, 200_000);
+        proxy
+            .origin
+            .on(&format!("{FLAT}/{place}"), Reply::file(body));
+        proxy
+            .get(&format!("/v3/flatcontainer/{place}"))
+            .await
+            .expect("miss");
+        pass(seconds(1)).await;
+    }
+    assert!(proxy.store.usage().evictions > 0);
+    proxy.origin.all_down();
+    let list = proxy.get(LIST).await;
+    assert_eq!(list.status, 200, "{:?}", list.reason);
 }

@@ -1,7 +1,7 @@
 //! The status of each failure: never a 404 that the upstream did not say, never a challenge to the client.
 
 use crate::harness::fixture::{LIST, LIST_PLACE, content_path, document, nuget_like, version_list};
-use crate::harness::{Act, Answered, Ending, Framing, Reply, TestProxy, seconds};
+use crate::harness::{Act, Answered, Door, Ending, Framing, Reply, TestProxy, seconds};
 
 /// What a client without a copy gets of a list that the upstream answers so.
 async fn list(act: impl Into<Act>) -> Answered {
@@ -218,4 +218,22 @@ async fn a_service_index_that_is_not_there_is_a_failure() {
             assert_eq!(answer.status, 502, "{status} {path}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_public_feed_leads_nobody_inside() {
+    let proxy = TestProxy::new().await;
+    proxy
+        .origin
+        .on("inside.test/secret", document(&version_list(&["6.6.6"])));
+    proxy.origin.door("inside.test", Door::Private);
+    for target in [
+        "https://inside.test/secret",
+        "http://localhost/secret",
+        "http://[::1]/x",
+    ] {
+        proxy.origin.on(LIST_PLACE, Reply::redirect(302, target));
+        proxy.get(LIST).await.expect_status(502, "failed.protocol");
+    }
+    assert_eq!(proxy.origin.count("GET inside.test/secret"), 0);
 }

@@ -154,6 +154,25 @@ async fn in_an_outage_index_and_pages_are_there_however_old() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_age_of_what_cannot_be_confirmed_is_a_metric() {
+    let proxy = TestProxy::new().await;
+    proxy.get(INDEX).await.expect("miss");
+    proxy.origin.all_down();
+    pass(seconds(8 * 24 * 3600)).await;
+    proxy.proxy.keep_vulnerabilities();
+    pass(seconds(5)).await;
+    let text = proxy.telemetry.render();
+    let line = text
+        .lines()
+        .find(|line| line.starts_with("sluice_vulnerability_data_age_seconds{"))
+        .expect("the metric");
+    assert!(line.contains("feed=\"nuget\""), "{line}");
+    let age: u64 = line.rsplit(' ').next().unwrap().parse().unwrap();
+    assert!((8 * 24 * 3600..8 * 24 * 3600 + 60).contains(&age), "{line}");
+    proxy.tasks.begin_drain();
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_is_fetched_at_start_and_hourly_while_clients_audit() {
     let proxy = TestProxy::new().await;
     proxy.proxy.keep_vulnerabilities();

@@ -16,9 +16,19 @@ use crate::proxy::failure::Failure;
 use crate::proxy::feed::Feed;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::route::{Class, Resource};
+use crate::telemetry::{Family, Kind};
 
 /// After a try that failed the next is made this much later: the breaker probes the upstream more often by itself.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// Data that the upstream has not confirmed for this long is still served, with a warning in the log.
+const OLD_DATA: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
+const DATA_AGE: Family = Family {
+    name: "sluice_vulnerability_data_age_seconds",
+    help: "Time since the upstream last confirmed a feed's vulnerability index.",
+    kind: Kind::Gauge,
+};
+
 /// The shortest time between two looks, whatever freshness the settings give: nobody waits for them.
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 
@@ -146,6 +156,7 @@ impl Proxy {
         else {
             return Ok(TRY_AGAIN);
         };
+        self.tell_age(feed, self.clock.since(document.entry.validated_at));
         let until = feed
             .policy(ask.class)
             .fresh_until(&document.entry, &self.gate(&ask));
@@ -155,5 +166,15 @@ impl Proxy {
             }
             Deadline::At(_) | Deadline::Never => TRY_AGAIN,
         })
+    }
+
+    /// Shows how old a feed's data is, and warns when it is too old.
+    fn tell_age(&self, feed: &Feed, age: Duration) {
+        self.telemetry
+            .set(&DATA_AGE, &[("feed", &feed.name)], age.as_secs());
+        if age > OLD_DATA {
+            let days = age.as_secs() / 86_400;
+            tracing::warn!(feed = &*feed.name, days, "the vulnerability data is old");
+        }
     }
 }

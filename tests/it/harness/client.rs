@@ -271,14 +271,6 @@ impl Wire {
         String::from_utf8_lossy(&self.rest().await).into_owned()
     }
 
-    /// Takes what comes next, at most `bytes`.
-    pub(crate) async fn some(&mut self, bytes: usize) -> Vec<u8> {
-        let mut taken = vec![0; bytes];
-        let count = self.pipe.read(&mut taken).await.expect("a pipe");
-        taken.truncate(count);
-        taken
-    }
-
     /// Takes everything up to the end of the connection.
     pub(crate) async fn rest(mut self) -> Vec<u8> {
         let mut taken = Vec::new();

@@ -73,7 +73,7 @@ pub(crate) enum Act {
     /// Nothing ever comes.
     Hang,
     /// Made for each request.
-    Make(Arc<dyn Fn(&Seen) -> Act + Send + Sync>),
+    Make(Arc<dyn Fn(&Seen) -> Self + Send + Sync>),
 }
 
 impl Act {
