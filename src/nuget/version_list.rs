@@ -14,17 +14,22 @@ pub struct VersionList {
     pub versions: Vec<String>,
 }
 
-/// Reads a version list. One without `versions` is empty, as the real client takes it (protocol fact 2.1.10).
+/// Reads a version list. An empty object is an empty list, as the real client takes it (protocol fact 2.1.10). Of an object
+/// that holds something else instead it would say the same, but that is an error document with a status of success:
+/// to believe it would hide every version.
 ///
 /// # Errors
-/// If `text` is not JSON, no object, or `versions` is anything but an array of strings.
+/// If `text` is not JSON, no object, has other members but no `versions`, or that is anything but an array of strings.
 pub fn read_version_list(text: &str) -> Result<VersionList, ReadError> {
     let mut list = VersionList::default();
     let mut scanner = Scanner::new("version list", text);
+    let (mut has_versions, mut has_others) = (false, false);
     scanner.object(|scanner, name| {
         if name != "versions" {
+            has_others = true;
             return Ok(());
         }
+        has_versions = true;
         list.versions.clear();
         if scanner.peek()? == Kind::Null {
             return Ok(());
@@ -37,6 +42,9 @@ pub fn read_version_list(text: &str) -> Result<VersionList, ReadError> {
         Ok(())
     })?;
     scanner.end()?;
+    if has_others && !has_versions {
+        return Err(scanner.error("expected `versions`, found other members only"));
+    }
     Ok(list)
 }
 
@@ -78,13 +86,18 @@ mod tests {
             r#"{"versions":["1.0.0","2.0.0-RC.1","odd",]}"#,
             &["1.0.0", "2.0.0-RC.1", "odd"],
         );
-        check(r#"{"extra":{"versions":["9"]}}"#, &[]);
+        check(r#"{"extra":{"versions":["9"]},"versions":["1"]}"#, &["1"]);
+        check("{}", &[]);
         check(r#"{"versions":null}"#, &[]);
         check(r#"{"versions":["1.0.0"],"versions":["2.0.0"]}"#, &["2.0.0"]);
     }
 
     #[test]
     fn refuses_json_of_another_kind() {
+        check_refused(
+            r#"{"error":"out of order"}"#,
+            "at byte 24: expected `versions`, found other members only",
+        );
         check_refused("[]", "at byte 0: expected an object, found '['");
         check_refused(
             r#"{"versions":{}}"#,

@@ -92,8 +92,12 @@ pub(super) enum Landed {
     Document(Document, Outcome),
 }
 
-/// Flights are one per key and epoch: newer requests do not join an older one.
-pub(super) type FlightKey = (Key, Epoch);
+/// What flights are told apart by: newer requests do not join a flight of an older epoch.
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub(super) struct FlightKey {
+    pub(super) key: Key,
+    pub(super) epoch: Epoch,
+}
 
 /// A copy at hand: stored, or remembered in memory.
 #[derive(Debug)]
@@ -269,10 +273,13 @@ impl Proxy {
     }
 
     fn board(&self, ask: &Ask, epoch: Epoch) -> (Ticket<FlightKey, DocumentState>, Own) {
-        match self
-            .documents
-            .join((ask.key.clone(), epoch), DocumentState::Asking)
-        {
+        match self.documents.join(
+            FlightKey {
+                key: ask.key.clone(),
+                epoch,
+            },
+            DocumentState::Asking,
+        ) {
             Joined::Follower(ticket) => (ticket, Own::No),
             Joined::Leader(ticket, lead) => {
                 let (proxy, ask) = (self.clone(), ask.clone());

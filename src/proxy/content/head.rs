@@ -8,6 +8,7 @@ use super::{Delivery, Want};
 use crate::cache::epoch::Epoch;
 use crate::flight::Joined;
 use crate::proxy::Proxy;
+use crate::proxy::document::FlightKey;
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
 use crate::proxy::live::lost;
@@ -28,10 +29,13 @@ pub(in crate::proxy) struct HeadLanded(Option<(HeaderMap, Option<u64>)>);
 impl Proxy {
     /// A HEAD for a file that is not stored: asked upstream as a HEAD, once for all who wait, and not kept.
     pub(super) async fn head(&self, want: &Want, epoch: Epoch) -> Result<Delivery, Failure> {
-        let mut ticket = match self
-            .heads
-            .join((want.ask.key.clone(), epoch), HeadState::Asking)
-        {
+        let mut ticket = match self.heads.join(
+            FlightKey {
+                key: want.ask.key.clone(),
+                epoch,
+            },
+            HeadState::Asking,
+        ) {
             Joined::Follower(ticket) => ticket,
             Joined::Leader(ticket, lead) => {
                 let (proxy, want) = (self.clone(), want.clone());
