@@ -1,10 +1,12 @@
 //! Why nothing could be served, grouped by whose fault it is. `respond` turns each into a status and a reason phrase.
 
+use std::fmt;
 use std::time::SystemTime;
 
 use http::StatusCode;
 
 use super::outcome::Reason;
+use crate::cache::key::Key;
 use crate::upstream::{self, UpstreamError};
 
 /// Why nothing could be served. Shared by all who wait for one fetch.
@@ -59,6 +61,24 @@ pub(super) enum Failure {
     },
 }
 
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadBody { origin, what } => write!(f, "{origin} sent a bad body: {what}"),
+            Self::Internal(what) => write!(f, "internal error: {what}"),
+            Self::NotAuthorized { origin, status } | Self::UpstreamStatus { origin, status } => {
+                write!(f, "{origin} answered {status}")
+            }
+            Self::NotOffered(what) => write!(f, "the upstream offers no {what}"),
+            Self::OnlyIfCached => f.write_str("the store alone was allowed to answer"),
+            Self::TooLarge { origin, max_bytes } => {
+                write!(f, "{origin} sent more than {max_bytes} bytes")
+            }
+            Self::Unreachable { detail, .. } => f.write_str(detail),
+        }
+    }
+}
+
 impl Failure {
     /// The word for it.
     #[must_use]
@@ -75,6 +95,16 @@ impl Failure {
                 Reason::RateLimited
             }
             Self::UpstreamStatus { .. } => Reason::UpstreamStatus,
+        }
+    }
+
+    /// Tells the log. While a breaker is open that is said once, where it opened, and not for every request.
+    pub(super) fn log(&self, key: &Key) {
+        let reason = self.reason();
+        if reason == Reason::BreakerOpen {
+            tracing::debug!(?key, %reason, "not fetched: {self}");
+        } else {
+            tracing::warn!(?key, %reason, "not fetched: {self}");
         }
     }
 

@@ -41,7 +41,7 @@ impl Proxy {
             verdict = Box::pin(self.fetch_document(ask, epoch)) => verdict,
         };
         if let Err(failure) = &verdict {
-            tracing::warn!(key = ?ask.key, reason = %failure.reason(), ?failure, "a document could not be fetched");
+            failure.log(&ask.key);
         }
         lead.finish(DocumentState::Done(verdict));
     }

@@ -156,7 +156,7 @@ impl Proxy {
         let landed = match verdict {
             Ok(landed) => Ok(landed),
             Err(Setback::Failure(failure)) => {
-                tracing::warn!(key = ?want.ask.key, reason = %failure.reason(), ?failure, "a file could not be fetched");
+                failure.log(&want.ask.key);
                 Err(failure)
             }
             Err(Setback::Store(fault, spare)) => {
