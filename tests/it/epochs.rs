@@ -77,7 +77,7 @@ async fn others_and_first_askers_raise_nothing() {
     let proxy = TestProxy::new().await;
     proxy.send(in_session("a")).await.expect("miss");
     pass(seconds(3)).await;
-    // The first answer of this session was fetched for it.
+    // The first answer of the session was fetched for it.
     proxy.send(in_session("a")).await.expect("hit");
     pass(seconds(3)).await;
     proxy.send(in_session("b")).await.expect("hit");

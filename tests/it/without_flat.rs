@@ -157,6 +157,27 @@ async fn packages_come_from_where_registrations_say_and_credentials_stay_with_th
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_manifest_is_taken_from_its_package_and_both_are_kept() {
+    let proxy = proxy().await;
+    let bytes = package("A.B", "2.0.0", 50_000);
+    let place = "art.test/Download/A.B/2.0.0";
+    proxy.origin.on(place, Reply::file(bytes));
+    let path = "/v3/flatcontainer/a.b/2.0.0/a.b.nuspec";
+    let answer = proxy.get(path).await.expect("miss");
+    let text = String::from_utf8_lossy(&answer.body).to_lowercase();
+    assert!(
+        text.contains("<id>a.b</id>") && text.contains("<version>2.0.0</version>"),
+        "{text}"
+    );
+    proxy.get(path).await.expect("hit");
+    let package = "/v3/flatcontainer/a.b/2.0.0/a.b.2.0.0.nupkg";
+    proxy.get(package).await.expect("hit");
+    assert_eq!(proxy.origin.count(&format!("GET {place}")), 1);
+    let missing = proxy.get("/v3/flatcontainer/a.b/7.0.0/a.b.nuspec").await;
+    assert_eq!(missing.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_list_of_many_pages_comes_within_the_time_that_a_request_may_be_held() {
     let proxy = proxy().await;
     let mut pages = Vec::new();

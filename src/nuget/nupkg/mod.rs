@@ -102,10 +102,18 @@ impl std::error::Error for PackageFault {
 /// # Errors
 /// If it is not, or `reader` fails.
 pub fn check_package(
-    mut reader: impl Read + Seek,
+    reader: impl Read + Seek,
     id: &PackageId,
     version: &Version,
 ) -> Result<(), PackageFault> {
+    check_nuspec(&nuspec_of(reader)?, id, version)
+}
+
+/// The first root nuspec of a package, with end record, central directory and its checksum checked on the way.
+///
+/// # Errors
+/// If the body is no package, or `reader` fails.
+pub fn nuspec_of(mut reader: impl Read + Seek) -> Result<Vec<u8>, PackageFault> {
     let total = reader.seek(SeekFrom::End(0)).map_err(PackageFault::Io)?;
     let window = total.min(as_u64(END_WINDOW_BYTES));
     seek(&mut reader, total - window)?;
@@ -117,8 +125,7 @@ pub fn check_package(
     ))?;
     seek(&mut reader, directory.extent.start)?;
     let entry = directory::walk(BufReader::new(&mut reader), directory)?;
-    let nuspec = unpack_nuspec(&mut reader, &entry)?;
-    check_nuspec(&nuspec, id, version)
+    unpack_nuspec(&mut reader, &entry)
 }
 
 fn seek(reader: &mut impl Seek, to: u64) -> Result<(), PackageFault> {

@@ -191,6 +191,11 @@ impl Proxy {
         {
             return Ok(Landed::Stored(stored.clone(), Outcome::Hit));
         }
+        // Whether there is a flat container, the service index says.
+        self.model(&ask.feed, &ask.via, ask.since).await?;
+        if self.is_made_of_its_package(want) {
+            return self.take_manifest(want, epoch).await;
+        }
         let validators = stored.as_ref().map(|stored| Conditional {
             etag: stored.entry.upstream_validator.etag.clone(),
             last_modified: stored.entry.upstream_validator.last_modified.clone(),
@@ -374,7 +379,7 @@ impl Proxy {
 
 /// Why a flight did not land.
 #[derive(Debug)]
-enum Setback {
+pub(super) enum Setback {
     Failure(Failure),
     /// The store cannot take it; the answer, if none of it was used.
     Store(StoreFault, Spare),

@@ -7,6 +7,7 @@ mod coding;
 mod head;
 mod lead;
 mod list;
+mod manifest;
 
 use std::io::{Read, Seek};
 
@@ -156,7 +157,9 @@ impl Proxy {
             (Decision::Refuse, _) => Err(self.refused(ask)),
             _ => match self.refusals.of(&ask.key, self.clock.instant()) {
                 Some(failure) => Err(failure),
-                None if *facts.method == Method::HEAD => self.head(want, gate.epoch).await,
+                None if *facts.method == Method::HEAD && !self.is_made_of_its_package(want) => {
+                    self.head(want, gate.epoch).await
+                }
                 None => {
                     self.aboard(want, gate.epoch, facts, Patience::WithoutCopy)
                         .await

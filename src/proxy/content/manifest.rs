@@ -1,0 +1,103 @@
+//! The manifest of a package whose upstream has no flat container: taken from the package itself, for the upstream has no
+//! address for it (protocol facts 2.1.6, 7.1.15).
+
+use bytes::Bytes;
+
+use super::Want;
+use super::lead::{ContentState, Landed, Setback};
+use crate::cache::decision::Demand;
+use crate::cache::epoch::Epoch;
+use crate::nuget::nupkg;
+use crate::proxy::Proxy;
+use crate::proxy::failure::Failure;
+use crate::proxy::live::lost;
+use crate::proxy::outcome::Outcome;
+use crate::proxy::route::Content;
+use crate::proxy::view::Query;
+use crate::store::{Draft, StoreFault, Stored};
+
+impl Proxy {
+    /// Whether a file is made of its package.
+    pub(super) fn is_made_of_its_package(&self, want: &Want) -> bool {
+        let model = want.ask.feed.model();
+        want.file == Content::Manifest
+            && model.is_some_and(|model| model.is_without_flat_container())
+    }
+
+    /// Takes a manifest from its package, which is fetched and stored if need be, and stores it beside that.
+    pub(super) async fn take_manifest(&self, want: &Want, epoch: Epoch) -> Result<Landed, Setback> {
+        let Some(package) = self.package_of(want).await? else {
+            return Ok(Landed::Absent);
+        };
+        let reader = package.body.reader();
+        let origin = package.entry.origin.clone();
+        let manifest = match self
+            .tasks
+            .blocking("manifest", move || nupkg::nuspec_of(reader))
+            .await
+        {
+            Ok(Ok(manifest)) => manifest,
+            Ok(Err(fault)) => {
+                let what = fault.to_string();
+                return Err(Failure::BadBody { origin, what }.into());
+            }
+            Err(_) => return Err(Failure::Internal("reading a package panicked").into()),
+        };
+        let length = manifest.len() as u64;
+        let written = async {
+            let mut writer = self.store.begin(&want.ask.key, Some(length)).await?;
+            writer.write(Bytes::from(manifest)).await?;
+            Ok::<_, StoreFault>(writer)
+        };
+        let writer = written.await.map_err(|fault| {
+            tracing::warn!(key = ?want.ask.key, %fault, "a manifest could not be stored");
+            Failure::Internal("the store takes no manifest")
+        })?;
+        let stored = writer.publish(Draft {
+            epoch,
+            status: package.entry.status,
+            headers: Default::default(),
+            upstream_validator: Default::default(),
+            origin,
+            fetched_at: package.entry.fetched_at,
+            validated_at: package.entry.validated_at,
+        });
+        Ok(Landed::Stored(stored, Outcome::Miss))
+    }
+
+    /// The stored package that a manifest belongs to; `None` if the upstream has none.
+    async fn package_of(&self, want: &Want) -> Result<Option<Stored>, Failure> {
+        let Some(id) = &want.ask.id else {
+            return Ok(None);
+        };
+        let query = Query {
+            feed: &want.ask.feed,
+            base: "",
+            query: "",
+            demand: Demand::None,
+            since: want.ask.since,
+            via: &want.ask.via,
+        };
+        let package = self.want(&query, id, &want.version, Content::Package, None);
+        let epoch = package.gate(self).epoch;
+        if let Some(stored) = self.stored(&package.ask.key).await
+            && stored.entry.epoch >= epoch
+        {
+            return Ok(Some(stored));
+        }
+        let (mut ticket, _) = self.board_content(&package, epoch);
+        let state = ticket
+            .wait_for(ContentState::is_landed)
+            .await
+            .map_err(|_| lost())?
+            .clone();
+        match state {
+            ContentState::Done(Ok(Landed::Stored(stored, _))) => Ok(Some(stored)),
+            ContentState::Done(Ok(Landed::Absent)) => Ok(None),
+            ContentState::Done(Err(failure)) => Err(failure),
+            ContentState::Asking | ContentState::Past(_) | ContentState::Streaming(_) => Err(
+                Failure::Internal("the store takes no package to read a manifest from"),
+            ),
+        }
+    }
+}
