@@ -12,6 +12,8 @@ use super::failure::Failure;
 use super::route::Class;
 use crate::cache::entry::UpstreamValidator;
 use crate::nuget::{self, ReadError};
+use crate::store::Stored;
+use crate::upstream::Conditional;
 
 /// The headers of an upstream's answer that are worth keeping: what describes the bytes.
 const KEPT_HEADERS: [header::HeaderName; 4] = [
@@ -92,6 +94,15 @@ pub(super) fn sent_md5(headers: &HeaderMap) -> Option<[u8; 16]> {
         .ok()?
         .try_into()
         .ok()
+}
+
+/// What a stored response is revalidated with, as the upstream wrote it.
+pub(super) fn conditional_of(stored: &Stored) -> Conditional {
+    let validator = &stored.entry.upstream_validator;
+    Conditional {
+        etag: validator.etag.clone(),
+        last_modified: validator.last_modified.clone(),
+    }
 }
 
 pub(super) fn validator_of(headers: &HeaderMap) -> UpstreamValidator {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::body::next_chunk;
-use super::checks::{check, check_md5, decode, kept, sha512, validator_of};
+use super::checks::{check, check_md5, conditional_of, decode, kept, sha512, validator_of};
 use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
 use super::failure::Failure;
 use super::feed::Feed;
@@ -86,10 +86,7 @@ impl Proxy {
         stored: Option<&Stored>,
         hold: Instant,
     ) -> Result<Landed, Failure> {
-        let validators = stored.map(|stored| Conditional {
-            etag: stored.entry.upstream_validator.etag.clone(),
-            last_modified: stored.entry.upstream_validator.last_modified.clone(),
-        });
+        let validators = stored.map(conditional_of);
         let fetched = self
             .ask_upstream(
                 ask,

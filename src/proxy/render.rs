@@ -235,11 +235,7 @@ fn etag(sources: &[Document], base: &str, coding: Coding) -> HeaderValue {
     }
     context.update(base.as_bytes());
     context.update(coding.word().as_bytes());
-    let tag: String = context.finish().as_ref()[..16]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect();
-    HeaderValue::try_from(format!("\"{tag}\"")).unwrap_or(HeaderValue::from_static("\"\""))
+    respond::etag_of(context.finish().as_ref())
 }
 
 impl How {

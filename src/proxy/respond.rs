@@ -3,6 +3,7 @@
 //! Over HTTP/1.1 the reason phrase is the one thing of a failure that a user of `dotnet restore` sees (protocol fact
 //! 9.11), so every failure says there what happened, and at length in the body.
 
+use std::fmt::Write as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -428,10 +429,16 @@ fn content_headers(stored: &HeaderMap) -> HeaderMap {
 
 /// Our tag of a stored file: a hash of its bytes, the same on every instance.
 fn content_etag(entry: &Entry) -> HeaderValue {
+    etag_of(&entry.sha512)
+}
+
+/// The entity tag that the first 16 bytes of a hash make.
+pub(super) fn etag_of(hash: &[u8]) -> HeaderValue {
     let mut tag = String::with_capacity(34);
     tag.push('"');
-    for byte in &entry.sha512[..16] {
-        tag.push_str(&format!("{byte:02x}"));
+    for byte in hash.iter().take(16) {
+        // Writing to a String cannot fail.
+        let _ = write!(tag, "{byte:02x}");
     }
     tag.push('"');
     HeaderValue::try_from(tag).unwrap_or(HeaderValue::from_static("\"\""))

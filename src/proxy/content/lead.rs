@@ -17,7 +17,7 @@ use crate::flight::{Joined, Lead, Ticket};
 use crate::nuget::nupkg::PackageFault;
 use crate::proxy::Proxy;
 use crate::proxy::body::next_chunk;
-use crate::proxy::checks::{kept, sent_md5, validator_of};
+use crate::proxy::checks::{conditional_of, kept, sent_md5, validator_of};
 use crate::proxy::document::FlightKey;
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
@@ -196,10 +196,7 @@ impl Proxy {
         if self.is_made_of_its_package(want) {
             return self.take_manifest(want, epoch).await;
         }
-        let validators = stored.as_ref().map(|stored| Conditional {
-            etag: stored.entry.upstream_validator.etag.clone(),
-            last_modified: stored.entry.upstream_validator.last_modified.clone(),
-        });
+        let validators = stored.as_ref().map(conditional_of);
         let fetched = self.ask_for(want, FetchMethod::Get, validators).await?;
         match (fetched.status, stored) {
             (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await,
