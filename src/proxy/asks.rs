@@ -15,6 +15,28 @@ use crate::nuget::registration;
 use crate::nuget::version::Version;
 use crate::nuget::vulnerabilities::PageRef;
 
+/// The name whose epoch gates a document: its id, or, for a document about the whole feed, one that no id can have.
+/// Search results are about every id and obey the feed's epoch.
+pub(super) fn gate_name(id: Option<&PackageId>, class: Class) -> Option<&str> {
+    let of_all = match class {
+        Class::CatalogLeaf => Some("/catalog"),
+        Class::ServiceIndex => Some("/service-index"),
+        Class::VulnerabilityIndex | Class::VulnerabilityPage => Some("/vulnerabilities"),
+        Class::Autocomplete
+        | Class::Icon
+        | Class::License
+        | Class::Manifest
+        | Class::Package
+        | Class::Readme
+        | Class::RegistrationIndex
+        | Class::RegistrationLeaf
+        | Class::RegistrationPage
+        | Class::Search
+        | Class::VersionList => None,
+    };
+    id.map(PackageId::as_str).or(of_all)
+}
+
 impl Proxy {
     pub(super) fn service_index_ask(
         &self,
@@ -229,9 +251,9 @@ impl Proxy {
             via: &want.ask.via,
         };
         let bounds = (want.version.clone(), want.version.clone());
-        let shown = Box::pin(self.registrations_of(&query, id, Some(&bounds))).await?;
+        let seen = Box::pin(self.registrations_of(&query, id, Some(&bounds))).await?;
         let mut urls = Vec::new();
-        for source in shown.iter().flat_map(|shown| &shown.sources) {
+        for source in seen.sources() {
             let Ok(document) = registration::read(source.text()) else {
                 continue;
             };

@@ -3,13 +3,14 @@
 //! [`Proxy::document`] asks the decision what to do and does it. It refuses to know how a document is fetched.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use http::header::HeaderMap;
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::asks::gate_name;
 use super::checks::{decode, sha512};
 use super::failure::Failure;
 use super::feed::Feed;
@@ -64,11 +65,20 @@ impl Document {
     }
 }
 
+/// That the upstream has no such thing.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Missing {
+    /// Why an old word of the upstream was taken.
+    pub(super) reason: Option<Reason>,
+    /// When the upstream said so, if not for this request.
+    pub(super) said_at: Option<SystemTime>,
+}
+
 /// What came of asking for a document.
 #[derive(Clone, Debug)]
 pub(super) enum Obtained {
     /// The upstream has none.
-    Absent { reason: Option<Reason> },
+    Absent(Missing),
     /// Here it is.
     Document {
         document: Document,
@@ -127,6 +137,7 @@ impl Proxy {
         for _ in 0..2 {
             let (stored, gate) = (self.held(ask).await, self.gate(ask));
             let absence = self.store.absence(&ask.key).await;
+            let said_at = absence.as_ref().map(|absence| absence.last_at);
             let reach = self.reach(ask);
             let policy = ask.feed.policy(ask.class);
             let entry = stored.as_ref().map(Held::entry);
@@ -144,13 +155,17 @@ impl Proxy {
                 stored,
             ) {
                 (Decision::Absent, ..) => {
-                    return Ok(Obtained::Absent { reason: None });
+                    return Ok(Obtained::Absent(Missing {
+                        reason: None,
+                        said_at,
+                    }));
                 }
                 (Decision::AbsentStale, ..) => {
                     self.refresh_behind(ask, gate.epoch, reach);
-                    return Ok(Obtained::Absent {
+                    return Ok(Obtained::Absent(Missing {
                         reason: Some(why(reach, ask.demand)),
-                    });
+                        said_at,
+                    }));
                 }
                 (Decision::Hit, Some(stored)) => {
                     if let Some(document) = self.open(&stored).await {
@@ -180,8 +195,11 @@ impl Proxy {
                     let landed = self
                         .landed(ask, gate.epoch, self.settings.stale_after)
                         .await;
-                    return Ok(landed.unwrap_or_else(|failure| Obtained::Absent {
-                        reason: Some(late(&failure)),
+                    return Ok(landed.unwrap_or_else(|failure| {
+                        Obtained::Absent(Missing {
+                            reason: Some(late(&failure)),
+                            said_at,
+                        })
                     }));
                 }
                 (Decision::Refuse, ..) => return Err(self.refused(ask)),
@@ -237,7 +255,7 @@ impl Proxy {
         let left = self.left_of(limit, ask);
         let verdict = tokio::time::timeout(left, verdict_of(&mut ticket)).await;
         let failure = match verdict {
-            Ok(Ok(Landed::Absent)) => return Ok(Obtained::Absent { reason: None }),
+            Ok(Ok(Landed::Absent)) => return Ok(Obtained::Absent(Missing::default())),
             Ok(Ok(Landed::Document(document, outcome))) => {
                 let outcome = match (own, outcome) {
                     (Own::No, Outcome::Miss) => Outcome::Coalesced,
@@ -332,8 +350,8 @@ impl Proxy {
 
     /// The epochs that gate a document.
     pub(super) fn gate(&self, ask: &Ask) -> Gate {
-        let id = ask.id.as_ref().map(PackageId::as_str);
-        let gate = self.store.gate(&ask.feed.name, id);
+        let name = gate_name(ask.id.as_ref(), ask.class);
+        let gate = self.store.gate(&ask.feed.name, name);
         if ask.class.is_memory_only() {
             ask.feed.gate_of_all(gate)
         } else {

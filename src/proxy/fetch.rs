@@ -11,6 +11,7 @@ use http::header::HeaderMap;
 use tokio::time::Instant;
 
 use super::Proxy;
+use super::asks::gate_name;
 use super::body::next_chunk;
 use super::checks::{check, check_md5, conditional_of, decode, kept, sha512, validator_of};
 use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
@@ -116,7 +117,8 @@ impl Proxy {
     /// fresh, as a client's `no-cache` finds out: answers made of it for other base URLs and codings would hide that.
     /// Gives the epoch of what was brought, the new one unless another has begun meanwhile.
     fn outdate(&self, ask: &Ask, epoch: Epoch, old: Option<&Stored>) -> Epoch {
-        let (Some(old), Some(id)) = (old, &ask.id) else {
+        let name = gate_name(ask.id.as_ref(), ask.class);
+        let (Some(old), Some(name)) = (old, name) else {
             return epoch;
         };
         let (gate, policy) = (self.gate(ask), ask.feed.policy(ask.class));
@@ -126,8 +128,7 @@ impl Proxy {
         if !was_fresh || gate.epoch != epoch {
             return epoch;
         }
-        self.store
-            .raise(&ask.feed.name, Some(id.as_str()), Raise::Refresh)
+        self.store.raise(&ask.feed.name, Some(name), Raise::Refresh)
     }
 
     /// The stored document is current.

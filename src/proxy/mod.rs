@@ -41,12 +41,14 @@ use http::{Method, Request, Response, request};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::asks::gate_name;
 pub use self::body::{Body, BodyError};
 use self::content::{ContentState, HeadState};
 use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
 use self::feed::Feed;
 use self::outcome::{Outcome, Subject};
+use self::reads::answer_absent;
 use self::recent::Recent;
 use self::render::{Coding, Order};
 pub use self::respond::Transport;
@@ -62,7 +64,6 @@ use crate::cache::decision::Demand;
 use crate::cache::key::Key;
 use crate::clock::Clock;
 use crate::flight::Flights;
-use crate::nuget::id::PackageId;
 use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -411,19 +412,20 @@ impl Proxy {
             _ => parts.uri.path().trim_end_matches('/').to_owned(),
         };
         let key = render::answer_key(&query.feed.name, &canonical, query.base, coding);
+        let gate = gate_name(id_of(resource), class_of(resource));
         let mut demand = query.demand;
         if let Resource::VersionList(id) = resource {
             demand = self.demand_of_session(query.feed, id, facts, told, demand);
         }
         if keeps
             && demand != Demand::Forced
-            && let Some(answer) = self.current_answer(query.feed, id_of(resource), &key)
+            && let Some(answer) = self.current_answer(query.feed, gate, &key)
         {
             self.note_session(told, Outcome::Hit);
             let meaning = Meaning {
                 feed: query.feed,
                 id: id_of(resource),
-                class: class_of(resource).word(),
+                class: class_of(resource),
                 depends_on_session: matches!(resource, Resource::VersionList(_)),
                 path: &canonical,
                 base: query.base,
@@ -441,14 +443,7 @@ impl Proxy {
             ..query.clone()
         };
         match self.view(&query, resource).await? {
-            Seen::Absent(reason) => {
-                told.tell(Outcome::Absent, reason);
-                Ok(respond::absent(
-                    facts,
-                    &what(&told.subject),
-                    &Note::of(Outcome::Absent, reason),
-                ))
-            }
+            Seen::Absent(missing) => Ok(answer_absent(missing, facts, told)),
             Seen::Shown(shown) => {
                 self.note_session(told, shown.outcome);
                 let is_kept = keeps && query.feed.admits(query.base, self.settings.max_base_urls);
@@ -469,14 +464,9 @@ impl Proxy {
     }
 
     /// An answer in memory that is fresh: one comparison of deadline and epoch.
-    fn current_answer(
-        &self,
-        feed: &Feed,
-        id: Option<&PackageId>,
-        key: &str,
-    ) -> Option<Arc<Answer>> {
+    fn current_answer(&self, feed: &Feed, gate: Option<&str>, key: &str) -> Option<Arc<Answer>> {
         let answer = self.store.answers().get(key)?;
-        let gate = self.store.gate(&feed.name, id.map(PackageId::as_str));
+        let gate = self.store.gate(&feed.name, gate);
         (self.clock.now() < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
     }
 }

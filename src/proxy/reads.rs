@@ -5,6 +5,7 @@ use http::{HeaderMap, Response};
 use super::Proxy;
 use super::body::Body;
 use super::content::{Delivery, Want};
+use super::document::Missing;
 use super::failure::Failure;
 use super::feed::Feed;
 use super::live::StoredRescue;
@@ -28,22 +29,10 @@ impl Proxy {
         told: &mut Told,
     ) -> Result<Response<Body>, Failure> {
         Ok(match self.content(want, facts).await? {
-            Delivery::Absent(reason) => {
-                told.tell(Outcome::Absent, reason);
-                respond::absent(
-                    facts,
-                    &what(&told.subject),
-                    &Note::of(Outcome::Absent, reason),
-                )
-            }
+            Delivery::Absent(missing) => answer_absent(missing, facts, told),
             Delivery::Head { headers, length } => {
                 told.tell(Outcome::Bypass, None);
-                respond::head_of_content(
-                    facts,
-                    &headers,
-                    length,
-                    &self.just_now(Outcome::Bypass, None),
-                )
+                respond::head_of_content(facts, &headers, length, &Note::of(Outcome::Bypass, None))
             }
             Delivery::Live {
                 headers,
@@ -54,7 +43,7 @@ impl Proxy {
             } => {
                 told.tell(outcome, reason);
                 told.subject.origin = Some(origin);
-                respond::live(facts, &headers, live, &self.just_now(outcome, reason))
+                respond::live(facts, &headers, live, &Note::of(outcome, reason))
             }
             Delivery::Stored {
                 stored,
@@ -85,14 +74,6 @@ impl Proxy {
         })
     }
 
-    /// The note of an answer that the upstream is giving now.
-    fn just_now(&self, outcome: Outcome, reason: Option<Reason>) -> Note {
-        Note {
-            validated_at: Some(self.clock.now()),
-            ..Note::of(outcome, reason)
-        }
-    }
-
     /// A link route: its target is found again in the id's documents.
     #[expect(clippy::too_many_arguments, reason = "the parts of one route")]
     pub(super) async fn answer_link(
@@ -118,14 +99,7 @@ impl Proxy {
         let (class, seen) = linked.await?;
         told.subject.class = class.word();
         match seen {
-            Seen::Absent(reason) => {
-                told.tell(Outcome::Absent, reason);
-                Ok(respond::absent(
-                    facts,
-                    &what(&told.subject),
-                    &Note::of(Outcome::Absent, reason),
-                ))
-            }
+            Seen::Absent(missing) => Ok(answer_absent(missing, facts, told)),
             Seen::Shown(shown) => {
                 let coding = Coding::of(facts.headers);
                 let order = Order {
@@ -181,4 +155,18 @@ impl Proxy {
             self.sessions.forget(&key);
         }
     }
+}
+
+/// The upstream has no such thing.
+pub(super) fn answer_absent(
+    missing: Missing,
+    facts: &Facts<'_>,
+    told: &mut Told,
+) -> Response<Body> {
+    told.tell(Outcome::Absent, missing.reason);
+    let note = Note {
+        validated_at: missing.said_at,
+        ..Note::of(Outcome::Absent, missing.reason)
+    };
+    respond::absent(facts, &what(&told.subject), &note)
 }

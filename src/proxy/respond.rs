@@ -62,7 +62,7 @@ pub(super) struct Note {
     pub(super) reason: Option<Reason>,
     /// Freshness left in seconds, where it is limited.
     pub(super) ttl: Option<i64>,
-    /// When the upstream last confirmed what is served.
+    /// When the upstream last confirmed what is said, if not for this request.
     pub(super) validated_at: Option<SystemTime>,
 }
 
@@ -462,14 +462,11 @@ fn finish(
         cache_status(note.outcome, note.reason, note.ttl),
     );
     headers.insert(VIA, HeaderValue::from_static("1.1 sluice"));
-    if let Some(validated_at) = note.validated_at {
-        let age = facts
-            .clock
-            .now()
-            .duration_since(validated_at)
-            .unwrap_or(Duration::ZERO);
-        headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
-    }
+    let now = facts.clock.now();
+    let age = now
+        .duration_since(note.validated_at.unwrap_or(now))
+        .unwrap_or(Duration::ZERO);
+    headers.insert(header::AGE, HeaderValue::from(age.as_secs()));
     let without_body = status == StatusCode::NOT_MODIFIED || status == StatusCode::NO_CONTENT;
     match length.filter(|_| !without_body) {
         Some(length) => headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length)),

@@ -13,11 +13,13 @@ use foldhash::fast::RandomState;
 use http::{HeaderMap, Method, Response, header, request};
 use tokio::time::Instant;
 
+use super::asks::gate_name;
 use super::body::Body;
 use super::feed::Feed;
 use super::outcome::{Completed, Outcome, Subject};
 use super::render::{self, Coding};
 use super::respond::{self, Facts};
+use super::route::Class;
 use super::told::{note_of, report};
 use super::{Peer, Proxy};
 use crate::nuget::id::PackageId;
@@ -37,7 +39,7 @@ pub(super) struct Shortcuts {
 pub(super) struct Known {
     pub(super) feed: Arc<Feed>,
     pub(super) id: Option<PackageId>,
-    pub(super) class: &'static str,
+    pub(super) class: Class,
     /// Whether the answer depends on the session that asks (version lists do).
     pub(super) depends_on_session: bool,
     /// The names of its answers in memory.
@@ -94,13 +96,14 @@ impl Proxy {
             Coding::Gzip => &known.gzip,
             Coding::Identity => &known.identity,
         };
-        let answer = self.current_answer(&known.feed, known.id.as_ref(), key)?;
+        let gate = gate_name(known.id.as_ref(), known.class);
+        let answer = self.current_answer(&known.feed, gate, key)?;
         let note = note_of(&answer, Outcome::Hit, None, facts);
         let response = respond::document(facts, &answer, &note);
         let is_logged = self.telemetry.logs_access();
         let subject = Subject {
             feed: Some(Arc::clone(&known.feed.name)),
-            class: known.class,
+            class: known.class.word(),
             id: known
                 .id
                 .as_ref()
@@ -159,7 +162,7 @@ impl Proxy {
 pub(super) struct Meaning<'a> {
     pub(super) feed: &'a Arc<Feed>,
     pub(super) id: Option<&'a PackageId>,
-    pub(super) class: &'static str,
+    pub(super) class: Class,
     pub(super) depends_on_session: bool,
     /// What of the path names the answer in memory.
     pub(super) path: &'a str,

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use crate::harness::fixture::{
-    FLAT, LIST, LIST_ASKED, LIST_PLACE, ONE, content_path, document, package, version_list,
+    FLAT, LIST, LIST_ASKED, LIST_PLACE, ONE, content_path, document, package, service_index,
+    version_list,
 };
 use crate::harness::{Ask, Reply, TestProxy, pass, seconds};
 
@@ -149,6 +150,45 @@ async fn what_no_cache_brings_is_what_everybody_gets() {
         assert_eq!(answer.body, fresh.body);
     }
     assert_eq!(proxy.origin.count(LIST_ASKED), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_cache_brings_of_a_document_about_the_whole_feed_is_what_everybody_gets() {
+    let index = service_index(&[("PackageBaseAddress/3.0.0", "https://other.test/flat/")]);
+    let vulnerabilities = "api.test/v3/vulnerabilities/index.json";
+    for (path, place, changed) in [
+        ("/v3/index.json", "api.test/v3/index.json", index.as_str()),
+        ("/v3/vulnerabilities/index.json", vulnerabilities, "[]"),
+    ] {
+        let proxy = TestProxy::new().await;
+        let coded = || {
+            Ask::get(path)
+                .header("accept-encoding", "gzip")
+                .header("host", "other.test")
+        };
+        proxy.get(path).await.expect("miss");
+        let other = proxy.send(coded()).await.expect("hit");
+        proxy.send(coded()).await.expect("hit");
+        proxy.origin.on(place, document(changed));
+        let fresh = proxy.send(forced(path)).await.expect("miss");
+        let same = proxy.get(path).await.expect("hit");
+        assert_eq!(same.body, fresh.body);
+        let answer = proxy.send(coded()).await.expect("hit");
+        assert_ne!(answer.body, other.body, "{path}");
+        // Documents of packages are as fresh as before.
+        assert_eq!(proxy.origin.count(&format!("GET {place}")), 2);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_service_index_makes_no_list_old() {
+    let proxy = TestProxy::new().await;
+    proxy.get("/v3/index.json").await;
+    proxy.get(LIST).await.expect("miss");
+    let index = service_index(&[("PackageBaseAddress/3.0.0", "https://other.test/flat/")]);
+    proxy.origin.on("api.test/v3/index.json", document(&index));
+    proxy.send(forced("/v3/index.json")).await.expect("miss");
+    proxy.get(LIST).await.expect("hit");
 }
 
 #[tokio::test(start_paused = true)]

@@ -154,3 +154,40 @@ async fn head_of_a_document_uses_the_get() {
         .await;
     assert_eq!((absent.status, absent.body.len()), (404, 0));
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_there_has_an_age_too() {
+    let proxy = TestProxy::new().await;
+    let none = "/v3/flatcontainer/sample.none/index.json";
+    let package = "/v3/flatcontainer/sample.none/1.0.0/sample.none.1.0.0.nupkg";
+    for path in [none, package] {
+        assert_eq!(proxy.get(path).await.header("age"), Some("0"));
+        pass(seconds(7)).await;
+        let remembered = proxy.get(path).await;
+        assert_eq!(remembered.header("age"), Some("7"), "{path}");
+        remembered.expect_status(404, "absent");
+    }
+    proxy.get(LIST).await.expect("miss");
+    proxy.origin.all_down();
+    pass(seconds(93)).await;
+    let outage = proxy.get(none).await;
+    let age: u64 = outage.header("age").unwrap().parse().unwrap();
+    // At most two seconds of waiting for the upstream are in it.
+    assert!((107..=109).contains(&age), "{age}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_and_refusals_are_said_just_now() {
+    let proxy = TestProxy::new().await;
+    proxy.origin.all_down();
+    for (path, status) in [
+        (LIST, 503),
+        ("/v3/none", 404),
+        ("/v3/flatcontainer/a%00/index.json", 400),
+    ] {
+        let answer = proxy.get(path).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("age"), Some("0"), "{path}");
+        assert!(answer.header("cache-status").is_some(), "{path}");
+    }
+}

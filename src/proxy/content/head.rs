@@ -8,7 +8,7 @@ use super::{Delivery, Want};
 use crate::cache::epoch::Epoch;
 use crate::flight::Joined;
 use crate::proxy::Proxy;
-use crate::proxy::document::FlightKey;
+use crate::proxy::document::{FlightKey, Missing};
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
 use crate::proxy::live::lost;
@@ -57,7 +57,7 @@ impl Proxy {
         };
         match verdict {
             Ok(HeadLanded(Some((headers, length)))) => Ok(Delivery::Head { headers, length }),
-            Ok(HeadLanded(None)) => Ok(Delivery::Absent(None)),
+            Ok(HeadLanded(None)) => Ok(Delivery::Absent(Missing::default())),
             Err(failure) => {
                 if failure.reason() == Reason::HeldOut {
                     self.note_refusal(want, &failure);

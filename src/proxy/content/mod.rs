@@ -19,7 +19,7 @@ pub(super) use self::head::HeadState;
 pub(super) use self::lead::{ContentState, Head};
 use self::lead::{Landed, Spare, Streaming, head_of};
 use super::Proxy;
-use super::document::{Ask, FlightKey, why};
+use super::document::{Ask, FlightKey, Missing, why};
 use super::failure::Failure;
 use super::fetch::status_failure;
 use super::live::{Live, Rescue, lost};
@@ -88,7 +88,7 @@ const MAX_MANIFEST_BYTES: u64 = 4 << 20;
 /// How a file is delivered.
 #[derive(Debug)]
 pub(super) enum Delivery {
-    Absent(Option<Reason>),
+    Absent(Missing),
     /// A HEAD, answered with the upstream's headers.
     Head {
         headers: HeaderMap,
@@ -125,6 +125,7 @@ impl Proxy {
         let entry = stored.as_ref().map(|stored| &*stored.entry);
         let absent_gate = self.gate(ask);
         let absence = absence.filter(|absence| absence.epoch >= absent_gate.epoch);
+        let said_at = absence.as_ref().map(|absence| absence.last_at);
         let decision = decide(
             entry,
             absence.as_ref(),
@@ -135,7 +136,10 @@ impl Proxy {
             self.clock.now(),
         );
         match (decision, stored) {
-            (Decision::Absent | Decision::AbsentStale, _) => Ok(Delivery::Absent(None)),
+            (Decision::Absent | Decision::AbsentStale, _) => Ok(Delivery::Absent(Missing {
+                reason: None,
+                said_at,
+            })),
             (Decision::Hit, Some(stored)) => Ok(from_store(stored, Outcome::Hit, None)),
             (Decision::Stale, Some(stored)) => {
                 if reach != Reach::Down && ask.demand != Demand::StoredOnly {
@@ -198,7 +202,7 @@ impl Proxy {
         let state = state.map_err(|_| lost())?.clone();
         match state {
             ContentState::Asking => Err(lost()),
-            ContentState::Done(Ok(Landed::Absent)) => Ok(Delivery::Absent(None)),
+            ContentState::Done(Ok(Landed::Absent)) => Ok(Delivery::Absent(Missing::default())),
             ContentState::Done(Ok(Landed::Stored(stored, Outcome::Miss))) => {
                 Ok(from_store(stored, own, None))
             }
@@ -286,7 +290,7 @@ impl Proxy {
             None => Box::pin(self.ask_for(want, FetchMethod::Get, None)).await?,
         };
         if matches!(fetched.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
-            return Ok(Delivery::Absent(None));
+            return Ok(Delivery::Absent(Missing::default()));
         }
         let (head, mut past) = past_of(want, fetched)?;
         let max_bytes = self.settings.max_document_bytes;

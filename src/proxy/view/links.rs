@@ -7,6 +7,7 @@ use crate::nuget::id::PackageId;
 use crate::nuget::link::LinkKind;
 use crate::nuget::registration;
 use crate::proxy::Proxy;
+use crate::proxy::document::Missing;
 use crate::proxy::failure::Failure;
 use crate::proxy::links::{digest_of, subject};
 use crate::proxy::route::{Class, LinkSubject};
@@ -42,10 +43,10 @@ impl Proxy {
                 demand: *demand,
                 ..query.clone()
             };
-            let shown = self
+            let seen = self
                 .registrations_in(&query, hive, id, Some(&bounds))
                 .await?;
-            for source in shown.iter().flat_map(|shown| &shown.sources) {
+            for source in seen.sources() {
                 let Ok(document) = registration::read(source.text()) else {
                     continue;
                 };
@@ -91,7 +92,10 @@ impl Proxy {
                 }
                 LinkSubject::Version(_) => None,
             };
-            return Ok((Class::RegistrationPage, seen.unwrap_or(Seen::Absent(None))));
+            return Ok((
+                Class::RegistrationPage,
+                seen.unwrap_or(Seen::Absent(Missing::default())),
+            ));
         };
         let class = match found.kind {
             LinkKind::PageSelf => Class::RegistrationPage,

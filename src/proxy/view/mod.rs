@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 pub(super) use self::text::How;
 use super::Proxy;
-use super::document::{Ask, Document, Obtained};
+use super::document::{Ask, Document, Missing, Obtained};
 use super::failure::Failure;
 use super::feed::{Feed, Model};
 use super::outcome::{Outcome, Reason};
@@ -57,8 +57,18 @@ pub(super) struct Shown {
 /// What came of a request for a document.
 #[derive(Clone, Debug)]
 pub(super) enum Seen {
-    Absent(Option<Reason>),
+    Absent(Missing),
     Shown(Shown),
+}
+
+impl Seen {
+    /// The documents that are there.
+    pub(super) fn sources(&self) -> &[Document] {
+        match self {
+            Self::Absent(_) => &[],
+            Self::Shown(shown) => &shown.sources,
+        }
+    }
 }
 
 impl Proxy {
@@ -86,7 +96,7 @@ impl Proxy {
             ) => self.learn(feed, &ask, &document, outcome),
             (_, Some(model)) => Ok(model),
             (Err(failure), None) => Err(failure),
-            (Ok(Obtained::Absent { .. }), None) => Err(Failure::NotOffered("service index")),
+            (Ok(Obtained::Absent(_)), None) => Err(Failure::NotOffered("service index")),
         }
     }
 
@@ -108,7 +118,7 @@ impl Proxy {
             ..ask
         };
         match self.document(&ask).await? {
-            Obtained::Absent { .. } => Ok(model),
+            Obtained::Absent(_) => Ok(model),
             Obtained::Document {
                 document, outcome, ..
             } => self.learn(query.feed, &ask, &document, outcome),
@@ -223,7 +233,7 @@ impl Proxy {
 
     pub(super) fn shown(&self, ask: &Ask, obtained: Obtained, how: How) -> Seen {
         match obtained {
-            Obtained::Absent { reason, .. } => Seen::Absent(reason),
+            Obtained::Absent(missing) => Seen::Absent(missing),
             Obtained::Document {
                 document,
                 outcome,

@@ -42,10 +42,9 @@ impl Shelf<'_> {
 
 /// What came of asking for an index and its pages.
 enum Gathered {
-    Absent,
     /// The index names a page that its host, this one, does not have.
     PageMissing(String),
-    Whole(Shown),
+    Seen(Seen),
 }
 
 impl Proxy {
@@ -186,7 +185,7 @@ impl Proxy {
         };
         let ask = self.named_ask(shelf.query, Class::RegistrationPage, shelf.id, url);
         match self.document(&ask).await? {
-            Obtained::Absent { .. } => Ok(None),
+            Obtained::Absent(_) => Ok(None),
             obtained @ Obtained::Document { .. } => {
                 Ok(Some(self.shown(&ask, obtained, shelf.how(None))))
             }
@@ -232,10 +231,10 @@ impl Proxy {
         query: &Query<'_>,
         id: &PackageId,
     ) -> Result<Seen, Failure> {
-        let all = self.registrations_of(query, id, None).await?;
-        Ok(match all {
-            None => Seen::Absent(None),
-            Some(all) => Seen::Shown(Shown {
+        let seen = self.registrations_of(query, id, None).await?;
+        Ok(match seen {
+            Seen::Absent(missing) => Seen::Absent(missing),
+            Seen::Shown(all) => Seen::Shown(Shown {
                 how: How::VersionList,
                 ..all
             }),
@@ -248,7 +247,7 @@ impl Proxy {
         query: &Query<'_>,
         id: &PackageId,
         wanted: Option<&(Version, Version)>,
-    ) -> Result<Option<Shown>, Failure> {
+    ) -> Result<Seen, Failure> {
         let model = self.model(query.feed, query.via, query.since).await?;
         let hive = model
             .fullest_hive()
@@ -266,7 +265,7 @@ impl Proxy {
         hive: &str,
         id: &PackageId,
         wanted: Option<&(Version, Version)>,
-    ) -> Result<Option<Shown>, Failure> {
+    ) -> Result<Seen, Failure> {
         self.model_with_hive(query, hive).await?;
         let index = self.registration_ask(query, hive, id, RegistrationPart::Index);
         let mut gathered = self.gather(query, &index, id, wanted).await?;
@@ -278,12 +277,11 @@ impl Proxy {
             gathered = self.gather(query, &again, id, wanted).await?;
         }
         match gathered {
-            Gathered::Absent => Ok(None),
             Gathered::PageMissing(origin) => Err(Failure::BadBody {
                 origin,
                 what: "its registration index names a page that it does not have".into(),
             }),
-            Gathered::Whole(all) => Ok(Some(all)),
+            Gathered::Seen(seen) => Ok(seen),
         }
     }
 
@@ -295,8 +293,9 @@ impl Proxy {
         wanted: Option<&(Version, Version)>,
     ) -> Result<Gathered, Failure> {
         let obtained = self.document(index).await?;
-        let Seen::Shown(mut all) = self.shown(index, obtained, How::AsIs) else {
-            return Ok(Gathered::Absent);
+        let mut all = match self.shown(index, obtained, How::AsIs) {
+            Seen::Shown(all) => all,
+            absent @ Seen::Absent(_) => return Ok(Gathered::Seen(absent)),
         };
         let pages = all
             .sources
@@ -326,7 +325,7 @@ impl Proxy {
                 all.sources.extend(page.sources);
             }
         }
-        Ok(Gathered::Whole(all))
+        Ok(Gathered::Seen(Seen::Shown(all)))
     }
 
     fn begin_page(&self, ask: &Ask) -> tokio::task::JoinHandle<Result<Obtained, Failure>> {

@@ -11,7 +11,7 @@ use crate::cache::decision::Demand;
 use crate::cache::freshness::Deadline;
 use crate::nuget::vulnerabilities;
 use crate::proxy::Proxy;
-use crate::proxy::document::{Ask, Obtained};
+use crate::proxy::document::{Ask, Missing, Obtained};
 use crate::proxy::failure::Failure;
 use crate::proxy::feed::Feed;
 use crate::proxy::outcome::Outcome;
@@ -45,7 +45,7 @@ impl Proxy {
             None,
         );
         let Obtained::Document { document, .. } = self.document(&index).await? else {
-            return Ok(Seen::Absent(None));
+            return Ok(Seen::Absent(Missing::default()));
         };
         let pages = vulnerabilities::read_index(document.text())
             .map_err(|_| Failure::Internal("a stored vulnerability index that cannot be read"))?;
@@ -56,7 +56,7 @@ impl Proxy {
             .find(|page| page.token() == token)
             .or_else(|| pages.iter().find(|page| Some(page.name.as_str()) == name));
         let Some(page) = page else {
-            return Ok(Seen::Absent(None));
+            return Ok(Seen::Absent(Missing::default()));
         };
         let is_current = page.token() == token;
         let ask = self.vulnerability_page_ask(query.feed, page, query.via);
@@ -85,7 +85,7 @@ impl Proxy {
             .map_err(|_| Failure::Internal("a checked vulnerability index that cannot be read"))?;
         for page in &pages {
             let page_ask = self.vulnerability_page_ask(&ask.feed, page, &ask.via);
-            if let Obtained::Absent { .. } = Box::pin(self.document(&page_ask)).await? {
+            if let Obtained::Absent(_) = Box::pin(self.document(&page_ask)).await? {
                 let origin = ask.feed.access.upstream().host().to_owned();
                 return Err(Failure::BadBody {
                     origin,
