@@ -347,6 +347,11 @@ const STORE_VALUES: &[StoreValue] = &[
         "Bytes of answers in memory.",
         |usage| usage.answer_bytes,
     ),
+    gauge(
+        "sluice_memory_max_answer_bytes",
+        "Bytes that answers in memory may take.",
+        |usage| usage.max_answer_bytes,
+    ),
     counter(
         "sluice_store_evictions_total",
         "Bodies evicted for room.",

@@ -96,6 +96,11 @@ impl Answers {
     pub fn size(&self) -> (u64, u64) {
         (self.cache.weighted_size(), self.cache.entry_count())
     }
+
+    /// Bytes that the answers may take together.
+    pub(super) fn max_bytes(&self) -> u64 {
+        self.cache.policy().max_capacity().unwrap_or(u64::MAX)
+    }
 }
 
 /// Shards of the open bodies: more than cores of the machines this runs on, so that two hits seldom meet.

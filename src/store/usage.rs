@@ -49,6 +49,8 @@ pub struct Usage {
     pub open_bodies: usize,
     /// Bytes of answers in memory.
     pub answer_bytes: u64,
+    /// What those may take: the setting, less where the control group's memory is small.
+    pub max_answer_bytes: u64,
     /// Answers in memory.
     pub answers: u64,
     /// How often each fault happened.
@@ -81,6 +83,7 @@ impl Shared {
             absences: self.absences.len(),
             open_bodies: self.handles.len(),
             answer_bytes,
+            max_answer_bytes: self.answers.max_bytes(),
             answers,
             faults: self.io.faults.snapshot(),
         }

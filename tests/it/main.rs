@@ -22,6 +22,8 @@ mod harness;
 mod headers;
 mod hit;
 mod hold;
+#[cfg(target_os = "linux")]
+mod limits;
 #[cfg(unix)]
 mod process;
 mod publish;

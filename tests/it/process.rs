@@ -8,7 +8,7 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// The binary without the settings of whoever runs the tests.
-fn sluice() -> Command {
+pub(crate) fn sluice() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_sluice"));
     for (name, _) in std::env::vars_os() {
         if name.to_string_lossy().starts_with("SLUICE_") {
@@ -27,8 +27,8 @@ fn text(bytes: &[u8]) -> &str {
 }
 
 /// A running process; killed when the test ends early.
-struct Running {
-    child: Child,
+pub(crate) struct Running {
+    pub(crate) child: Child,
     out: BufReader<ChildStdout>,
     /// What it printed until the line that names the source.
     printed: String,
@@ -42,8 +42,13 @@ impl Drop for Running {
 }
 
 impl Running {
-    fn start(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = sluice()
+    pub(crate) fn start(data_dir: &Path, arguments: &[&str]) -> Self {
+        Self::start_as(sluice(), data_dir, arguments)
+    }
+
+    /// Starts it by a command that ends in the binary's name.
+    pub(crate) fn start_as(mut command: Command, data_dir: &Path, arguments: &[&str]) -> Self {
+        let mut child = command
             .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .args([
                 "--upstream",
@@ -74,19 +79,19 @@ impl Running {
     }
 
     /// The address behind this mark in what was printed.
-    fn address(&self, mark: &str) -> String {
+    pub(crate) fn address(&self, mark: &str) -> String {
         let after = self.printed.split(mark).nth(1).unwrap();
         let end = after.find([',', ';', '/', '\n']).unwrap();
         after[..end].to_owned()
     }
 
-    fn signal(&self) {
+    pub(crate) fn signal(&self) {
         let pid = Pid::from_child(&self.child);
         kill_process(pid, Signal::TERM).unwrap();
     }
 }
 
-fn get(address: &str, path: &str) -> String {
+pub(crate) fn get(address: &str, path: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
