@@ -3,7 +3,7 @@
 use ring::digest;
 
 /// The SHA-256 of `text` as 64 lower-case hex digits.
-pub(super) fn sha256_hex(text: &str) -> String {
+pub(crate) fn sha256_hex(text: &str) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
     let digest = digest::digest(&digest::SHA256, text.as_bytes());
     let nibbles = digest

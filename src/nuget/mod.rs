@@ -4,7 +4,7 @@
 //! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
 
 pub mod catalog;
-mod digest;
+pub(crate) mod digest;
 pub mod id;
 pub mod json;
 pub mod link;

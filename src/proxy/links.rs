@@ -7,10 +7,9 @@
 
 use std::ops::Range;
 
-use ring::digest;
-
 use super::feed::{Base, Model};
 use super::route::{self, LinkSubject};
+use crate::nuget::digest::sha256_hex;
 use crate::nuget::id::PackageId;
 use crate::nuget::link::{Link, LinkKind};
 use crate::nuget::registration::Registration;
@@ -175,12 +174,9 @@ pub(super) fn subject(link: &Link, document: &Registration) -> Option<LinkSubjec
 /// URL without its query, which may hold a signature that changes.
 pub(super) fn digest_of(kind: LinkKind, subject: &LinkSubject, url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or_default();
-    let text = format!("{}\n{subject}\n{bare}", family(kind));
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
-    digest.as_ref()[..8]
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut digest = sha256_hex(&format!("{}\n{subject}\n{bare}", family(kind)));
+    digest.truncate(16);
+    digest
 }
 
 /// The word for what a link's target is. Part of the URLs that we hand out: never change one.
