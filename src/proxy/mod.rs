@@ -355,8 +355,13 @@ impl Proxy {
             since: self.clock.instant(),
             via: request.via,
         };
-        self.read_resource(&query, &resource, request.parts, facts, told)
-            .await
+        let mut response = self
+            .read_resource(&query, &resource, request.parts, facts, told)
+            .await;
+        if is_search {
+            respond::allow_any_origin(response.headers_mut());
+        }
+        response
     }
 
     /// Answers a read of a feed's resource.
@@ -447,9 +452,7 @@ impl Proxy {
             Seen::Shown(shown) => {
                 self.note_session(told, shown.outcome);
                 let is_kept = keeps && query.feed.admits(query.base, self.settings.max_base_urls);
-                let class = class_of(resource);
                 let order = Order {
-                    class,
                     base: query.base.to_owned(),
                     coding,
                     key: is_kept.then_some(key),

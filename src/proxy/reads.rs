@@ -103,7 +103,6 @@ impl Proxy {
             Seen::Shown(shown) => {
                 let coding = Coding::of(facts.headers);
                 let order = Order {
-                    class,
                     base: query.base.to_owned(),
                     coding,
                     key: None,

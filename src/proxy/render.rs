@@ -15,7 +15,6 @@ use super::Proxy;
 use super::document::Document;
 use super::failure::Failure;
 use super::respond::{self, DOCUMENT_CACHING};
-use super::route::Class;
 use super::view::{How, Shown};
 use crate::cache::epoch::Epoch;
 use crate::flight::Joined;
@@ -94,7 +93,6 @@ pub(super) fn answer_key(feed: &str, path: &str, base: &str, coding: Coding) -> 
 /// What an answer is made for.
 #[derive(Clone, Debug)]
 pub(super) struct Order {
-    pub(super) class: Class,
     pub(super) base: String,
     pub(super) coding: Coding,
     /// Its name in memory; `None` if it is not to be kept there.
@@ -196,9 +194,6 @@ fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
         Coding::Identity
     };
     headers.insert(header::ETAG, etag(&shown.sources, &order.base, coding));
-    if matches!(order.class, Class::Autocomplete | Class::Search) {
-        respond::allow_any_origin(&mut headers);
-    }
     let body = coded.unwrap_or(text);
     respond::reserve(&mut headers, body.len());
     let sources = || shown.sources.iter().map(|source| &source.entry);

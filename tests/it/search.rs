@@ -162,6 +162,11 @@ async fn pages_of_any_origin_may_search() {
     }
     let list = proxy.get("/v3/flatcontainer/sample.one/index.json").await;
     assert_eq!(list.header("access-control-allow-origin"), None);
+    // Failures too: a page must be able to show why.
+    proxy.origin.all_down();
+    let failed = proxy.get("/v3/search?q=b").await;
+    assert_ne!(failed.status, 200);
+    assert_eq!(failed.header("access-control-allow-origin"), Some("*"));
 }
 
 #[tokio::test(start_paused = true)]
