@@ -20,7 +20,7 @@ pub enum ForwardedFamily {
 }
 
 /// How requests' base URLs are found.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Settings {
     /// The one base URL that clients know us by, without a final slash; overrides everything else.
     pub public_url: Option<String>,

@@ -13,7 +13,7 @@ use super::Proxy;
 use super::asks::gate_name;
 use super::checks::{decode, sha512};
 use super::failure::Failure;
-use super::feed::Feed;
+use super::feed::{AccessGeneration, Feed};
 use super::outcome::{Outcome, Reason};
 use super::route::{Class, Resource};
 use crate::cache::decision::{Decision, Demand, Reach, decide};
@@ -102,11 +102,23 @@ pub(super) enum Landed {
     Document(Document, Outcome),
 }
 
-/// What flights are told apart by: newer requests do not join a flight of an older epoch.
+/// What flights are told apart by: newer requests do not join a flight of an older epoch, nor one that asks with what a
+/// reload has changed.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub(super) struct FlightKey {
-    pub(super) key: Key,
-    pub(super) epoch: Epoch,
+    key: Key,
+    epoch: Epoch,
+    asked_with: AccessGeneration,
+}
+
+impl FlightKey {
+    pub(super) fn of(ask: &Ask, epoch: Epoch) -> Self {
+        Self {
+            key: ask.key.clone(),
+            epoch,
+            asked_with: ask.feed.asked_with,
+        }
+    }
 }
 
 /// A copy at hand: stored, or remembered in memory.
@@ -291,13 +303,10 @@ impl Proxy {
     }
 
     fn board(&self, ask: &Ask, epoch: Epoch) -> (Ticket<FlightKey, DocumentState>, Own) {
-        match self.documents.join(
-            FlightKey {
-                key: ask.key.clone(),
-                epoch,
-            },
-            DocumentState::Asking,
-        ) {
+        match self
+            .documents
+            .join(FlightKey::of(ask, epoch), DocumentState::Asking)
+        {
             Joined::Follower(ticket) => (ticket, Own::No),
             Joined::Leader(ticket, lead) => {
                 let (proxy, ask) = (self.clone(), ask.clone());

@@ -27,8 +27,21 @@ pub(super) struct Feed {
     pub(super) settings: FeedSettings,
     /// What its requests carry, and the origins that may see it.
     pub(super) access: Access,
-    state: Mutex<State>,
+    /// Of its settings: answers in memory that were made under others are not its own.
+    pub(super) generation: Generation,
+    /// Of its access: requests join no flight that asks with another.
+    pub(super) asked_with: AccessGeneration,
+    /// Shared with the feed as it was before a reload.
+    state: Arc<Mutex<State>>,
 }
+
+/// Tells a feed's settings from those before a reload.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct Generation(pub(super) u64);
+
+/// Tells a feed's upstream and credential from those before a reload.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub(super) struct AccessGeneration(pub(super) u64);
 
 #[derive(Debug, Default)]
 struct State {
@@ -72,12 +85,45 @@ pub(super) enum Base {
 }
 
 impl Feed {
-    pub(super) fn new(settings: FeedSettings, access: Access) -> Self {
+    pub(super) fn new(
+        settings: FeedSettings,
+        access: Access,
+        generation: Generation,
+        asked_with: AccessGeneration,
+    ) -> Self {
         Self {
             name: settings.name.as_str().into(),
             settings,
             access,
-            state: Mutex::new(State::default()),
+            generation,
+            asked_with,
+            state: Arc::default(),
+        }
+    }
+
+    /// The same feed under other settings: what was learned of its upstream stays, shared with requests under way.
+    pub(super) fn continued(
+        &self,
+        settings: FeedSettings,
+        access: Access,
+        generation: Generation,
+        asked_with: AccessGeneration,
+    ) -> Self {
+        let mut state = self.lock();
+        if let Some(model) = &state.model {
+            model.lend(&access);
+        }
+        // Whether it is fresh depends on the settings.
+        state.model_fresh_until = None;
+        // Their answers were made under the settings of before.
+        state.base_urls.clear();
+        Self {
+            name: Arc::clone(&self.name),
+            settings,
+            access,
+            generation,
+            asked_with,
+            state: Arc::clone(&self.state),
         }
     }
 
@@ -132,16 +178,7 @@ impl Feed {
             return Arc::clone(model);
         }
         let model = Arc::new(Model::new(index, source, state.model.as_deref()));
-        for resource in model
-            .index
-            .resources
-            .iter()
-            .filter(|resource| resource.is_url())
-        {
-            if let Ok(origin) = Origin::of(&resource.url) {
-                self.access.add_origin(&origin);
-            }
-        }
+        model.lend(&self.access);
         state.model = Some(Arc::clone(&model));
         model
     }
@@ -245,6 +282,16 @@ impl Model {
             source,
             hives,
             bases,
+        }
+    }
+
+    /// Lets the origins that the index names learn the credential.
+    fn lend(&self, access: &Access) {
+        let resources = self.index.resources.iter();
+        for resource in resources.filter(|resource| resource.is_url()) {
+            if let Ok(origin) = Origin::of(&resource.url) {
+                access.add_origin(&origin);
+            }
         }
     }
 

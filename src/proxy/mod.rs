@@ -25,6 +25,7 @@ mod respond;
 pub mod route;
 mod settings;
 mod shortcut;
+mod snapshot;
 mod state;
 mod told;
 mod view;
@@ -36,6 +37,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::{Method, Request, Response, request};
 use tokio::sync::Semaphore;
@@ -55,7 +57,9 @@ pub use self::respond::Transport;
 use self::respond::{Facts, Note, Refusal};
 use self::route::{Resource, Route, RouteError};
 pub use self::settings::{FeedSettings, Freshness, Settings};
-use self::shortcut::{Meaning, Shortcuts};
+use self::shortcut::Meaning;
+use self::snapshot::Reloads;
+pub use self::snapshot::Snapshot;
 pub use self::state::FeedError;
 use self::told::{Told, class_of, id_of, note_of, subject_of, via_of, what};
 use self::view::{Query, Seen};
@@ -68,8 +72,6 @@ use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use crate::upstream::Upstream;
-use crate::upstream::auth::Access;
-use crate::upstream::url::Origin;
 
 /// How long a demand for the upstream (a client's `no-cache`, a list that proved old) keeps further ones of the same key
 /// away.
@@ -83,17 +85,18 @@ const MAX_RECENT: usize = 16 * 1024;
 /// Longest query that is forwarded, as nuget.org itself allows (protocol fact 2.3.13).
 const MAX_QUERY_BYTES: usize = 12_000;
 
-/// Answers requests. Clones share everything.
+/// Answers requests. Clones share everything but the snapshot of the configuration that they were made under.
 #[derive(Clone)]
 pub struct Proxy {
-    shared: Arc<Shared>,
+    /// What a request under way obeys, from its start to its end.
+    snapshot: Arc<Snapshot>,
+    /// What new requests obey.
+    current: Arc<ArcSwap<Snapshot>>,
 }
 
-/// What clones of a proxy share.
+/// What a proxy has whatever its configuration is.
 pub struct Shared {
-    settings: Settings,
-    /// In the order of the configuration: the first is the default.
-    feeds: Vec<Arc<Feed>>,
+    reloads: Reloads,
     store: Store,
     upstream: Upstream,
     clock: Clock,
@@ -112,15 +115,13 @@ pub struct Shared {
     forced: Recent<Key, ()>,
     /// Lists that a session of a client got from the store.
     sessions: Recent<String, ()>,
-    /// What plain requests were found to mean.
-    shortcuts: Shortcuts,
 }
 
 impl std::ops::Deref for Proxy {
-    type Target = Shared;
+    type Target = Snapshot;
 
-    fn deref(&self) -> &Shared {
-        &self.shared
+    fn deref(&self) -> &Snapshot {
+        &self.snapshot
     }
 }
 
@@ -168,20 +169,12 @@ impl Proxy {
         telemetry: Telemetry,
         via_token: &str,
     ) -> Result<Self, FeedError> {
-        let mut feeds = Vec::with_capacity(settings.feeds.len());
-        for feed in &settings.feeds {
-            let origin = Origin::of(&feed.upstream)
-                .map_err(|why| FeedError::Upstream(feed.name.clone(), why))?;
-            let access = Access::new(origin, feed.credential.as_ref())
-                .map_err(|why| FeedError::Credential(feed.name.clone(), why))?;
-            if let Err(error) = upstream.set_probe(&feed.upstream, &access) {
-                tracing::warn!(feed = feed.name, %error, "the upstream cannot be probed");
-            }
-            feeds.push(Arc::new(Feed::new(feed.clone(), access)));
-        }
+        let reloads = Reloads::default();
+        let feeds = snapshot::mount(&settings, &[], &reloads)?;
+        snapshot::set_probes(&upstream, &feeds);
         let max_abandoned = settings.max_abandoned_flights;
         let shared = Shared {
-            feeds,
+            reloads,
             store,
             upstream,
             clock,
@@ -196,12 +189,10 @@ impl Proxy {
             refusals: Recent::new(REFUSAL_TIME, MAX_RECENT),
             forced: Recent::new(DEMAND_INTERVAL, MAX_RECENT),
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
-            shortcuts: Shortcuts::new(),
-            settings,
         };
-        Ok(Self {
-            shared: Arc::new(shared),
-        })
+        let snapshot = Arc::new(Snapshot::new(settings, feeds, Arc::new(shared)));
+        let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
+        Ok(Self { snapshot, current })
     }
 
     /// Answers one request.
@@ -219,17 +210,19 @@ impl Proxy {
             transport: peer.transport,
             clock: &self.clock,
         };
-        match self.by_shortcut(&parts, &facts, peer, began) {
+        // A hit only borrows the configuration of now.
+        let hit = self.current.load().by_shortcut(&parts, &facts, peer, began);
+        match hit {
             Some(response) => response,
             // Boxed: a small hit must not carry the state of everything else about.
-            None => Box::pin(self.answer(&parts, body, peer, began)).await,
+            None => Box::pin(self.now().answer_in_full(parts, body, peer, began)).await,
         }
     }
 
     /// Answers a request that needs a look at what it means.
-    async fn answer<B>(
-        &self,
-        parts: &request::Parts,
+    async fn answer_in_full<B>(
+        self,
+        parts: request::Parts,
         body: B,
         peer: Peer,
         began: Instant,
@@ -238,6 +231,7 @@ impl Proxy {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: fmt::Display + Send,
     {
+        let parts = &parts;
         let facts = Facts {
             method: &parts.method,
             version: parts.version,
@@ -416,7 +410,7 @@ impl Proxy {
             Resource::VersionList(id) => format!("list/{}", id.as_str()),
             _ => parts.uri.path().trim_end_matches('/').to_owned(),
         };
-        let key = render::answer_key(&query.feed.name, &canonical, query.base, coding);
+        let key = render::answer_key(query.feed, &canonical, query.base, coding);
         let gate = gate_name(id_of(resource), class_of(resource));
         let mut demand = query.demand;
         if let Resource::VersionList(id) = resource {
@@ -454,6 +448,7 @@ impl Proxy {
                 let is_kept = keeps && query.feed.admits(query.base, self.settings.max_base_urls);
                 let order = Order {
                     base: query.base.to_owned(),
+                    generation: query.feed.generation,
                     coding,
                     key: is_kept.then_some(key),
                 };
@@ -465,7 +460,9 @@ impl Proxy {
             }
         }
     }
+}
 
+impl Snapshot {
     /// An answer in memory that is fresh: one comparison of deadline and epoch.
     fn current_answer(&self, feed: &Feed, gate: Option<&str>, key: &str) -> Option<Arc<Answer>> {
         let answer = self.store.answers().get(key)?;

@@ -104,6 +104,7 @@ impl Proxy {
                 let coding = Coding::of(facts.headers);
                 let order = Order {
                     base: query.base.to_owned(),
+                    generation: query.feed.generation,
                     coding,
                     key: None,
                 };

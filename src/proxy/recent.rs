@@ -52,6 +52,11 @@ impl<K: Eq + Hash, V: Clone> Recent<K, V> {
         self.lock().remove(key);
     }
 
+    /// Forgets all.
+    pub(super) fn clear(&self) {
+        self.lock().clear();
+    }
+
     /// Notes `key` unless it is noted already; says whether it was not.
     pub(super) fn first(&self, key: K, value: V, now: Instant) -> bool {
         if self.of(&key, now).is_some() {

@@ -14,6 +14,7 @@ use ring::digest;
 use super::Proxy;
 use super::document::Document;
 use super::failure::Failure;
+use super::feed::{Feed, Generation};
 use super::respond::{self, DOCUMENT_CACHING};
 use super::view::{How, Shown};
 use crate::cache::epoch::Epoch;
@@ -80,10 +81,11 @@ impl Coding {
     }
 }
 
-/// The name of an answer in memory.
-pub(super) fn answer_key(feed: &str, path: &str, base: &str, coding: Coding) -> String {
-    let mut key = String::with_capacity(feed.len() + path.len() + base.len() + 12);
-    for part in [feed, path, base, coding.word()] {
+/// The name of an answer in memory. What a reload changes of a feed gives its answers other names.
+pub(super) fn answer_key(feed: &Feed, path: &str, base: &str, coding: Coding) -> String {
+    let generation = feed.generation.0.to_string();
+    let mut key = String::with_capacity(feed.name.len() + path.len() + base.len() + 24);
+    for part in [&*feed.name, &generation, path, base, coding.word()] {
         key.push_str(part);
         key.push('\u{1f}');
     }
@@ -94,6 +96,8 @@ pub(super) fn answer_key(feed: &str, path: &str, base: &str, coding: Coding) -> 
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) base: String,
+    /// Of the feed's settings, on which its deadline depends.
+    pub(super) generation: Generation,
     pub(super) coding: Coding,
     /// Its name in memory; `None` if it is not to be kept there.
     pub(super) key: Option<String>,
@@ -136,8 +140,9 @@ impl Proxy {
             .first()
             .map(|source| source.entry.key.text().to_owned());
         let key = format!(
-            "{first:?}{sources:?}{}{:?}{}",
+            "{first:?}{sources:?}{}{:?}{:?}{}",
             order.base,
+            order.generation,
             order.coding,
             shown.how.word()
         );

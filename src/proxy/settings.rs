@@ -8,7 +8,7 @@ use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
 use crate::upstream::auth::Credential;
 
 /// How requests are answered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
     /// The feeds, the default one first.
     pub feeds: Vec<FeedSettings>,
@@ -46,7 +46,7 @@ impl Default for Settings {
 }
 
 /// One feed: a name, an upstream and a policy.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FeedSettings {
     /// The first segment of its paths.
     pub name: String,

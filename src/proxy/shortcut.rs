@@ -1,7 +1,7 @@
 //! The shortcut of a small hit: a request that is like one before, whose answer is in memory, needs no routing again.
 //!
-//! What a plain GET of a path on a host means does not change while the process runs: which feed and id it is about and
-//! under which names its answers lie in memory. That much is remembered; whether such an answer is still fresh, and of
+//! What a plain GET of a path on a host means does not change while the configuration stays the same: which feed and id
+//! it is about and under which names its answers lie in memory. That much is remembered; whether such an answer is still fresh, and of
 //! the current epoch, is asked anew each time, in one comparison. Only requests whose every header is known to change
 //! nothing about that come this way.
 
@@ -21,7 +21,7 @@ use super::render::{self, Coding};
 use super::respond::{self, Facts};
 use super::route::Class;
 use super::told::{note_of, report};
-use super::{Peer, Proxy};
+use super::{Peer, Proxy, Snapshot};
 use crate::nuget::id::PackageId;
 
 /// Requests remembered: some megabytes. A restore of a large solution asks for hundreds of documents.
@@ -78,7 +78,7 @@ impl fmt::Debug for Shortcuts {
     }
 }
 
-impl Proxy {
+impl Snapshot {
     /// The answer to a request that is like one before, if it is in memory, fresh and of the current epoch.
     pub(super) fn by_shortcut(
         &self,
@@ -136,15 +136,16 @@ impl Proxy {
         );
         Some(response)
     }
+}
 
+impl Proxy {
     /// Remembers what a plain request means, once its answer is in memory.
     pub(super) fn note_shortcut(&self, parts: &request::Parts, meaning: Meaning<'_>) {
         if !is_plain(&parts.headers, false) {
             return;
         }
         let Some(name) = name_of(parts) else { return };
-        let key =
-            |coding| render::answer_key(&meaning.feed.name, meaning.path, meaning.base, coding);
+        let key = |coding| render::answer_key(meaning.feed, meaning.path, meaning.base, coding);
         let known = Known {
             feed: Arc::clone(meaning.feed),
             id: meaning.id.cloned(),

@@ -34,7 +34,8 @@ impl Proxy {
     /// What the upstreams' state is, for `/readyz`.
     #[must_use]
     pub fn readiness(&self) -> serde_json::Value {
-        let feeds: Vec<_> = self
+        let now = self.current.load();
+        let feeds: Vec<_> = now
             .feeds
             .iter()
             .map(|feed| {

@@ -80,7 +80,9 @@ async fn only_so_many_base_urls_live_in_memory() {
     let proxy = TestProxy::with(nuget_like(), |setup| setup.proxy.max_base_urls = 3).await;
     let answers = proxy.store.answers().clone();
     let kept = |host: &str| {
-        let key = format!("nuget\u{1f}/v3/index.json\u{1f}http://{host}/v3/\u{1f}identity\u{1f}");
+        // The first generation of the feed's settings.
+        let key =
+            format!("nuget\u{1f}1\u{1f}/v3/index.json\u{1f}http://{host}/v3/\u{1f}identity\u{1f}");
         answers.get(&key).is_some()
     };
     for number in 0..20 {

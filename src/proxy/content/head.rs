@@ -29,13 +29,10 @@ pub(in crate::proxy) struct HeadLanded(Option<(HeaderMap, Option<u64>)>);
 impl Proxy {
     /// A HEAD for a file that is not stored: asked upstream as a HEAD, once for all who wait, and not kept.
     pub(super) async fn head(&self, want: &Want, epoch: Epoch) -> Result<Delivery, Failure> {
-        let mut ticket = match self.heads.join(
-            FlightKey {
-                key: want.ask.key.clone(),
-                epoch,
-            },
-            HeadState::Asking,
-        ) {
+        let mut ticket = match self
+            .heads
+            .join(FlightKey::of(&want.ask, epoch), HeadState::Asking)
+        {
             Joined::Follower(ticket) => ticket,
             Joined::Leader(ticket, lead) => {
                 let (proxy, want) = (self.clone(), want.clone());

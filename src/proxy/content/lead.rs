@@ -129,13 +129,10 @@ impl Proxy {
         want: &Want,
         epoch: Epoch,
     ) -> (Ticket<FlightKey, ContentState>, Outcome) {
-        match self.contents.join(
-            FlightKey {
-                key: want.ask.key.clone(),
-                epoch,
-            },
-            ContentState::Asking,
-        ) {
+        match self
+            .contents
+            .join(FlightKey::of(&want.ask, epoch), ContentState::Asking)
+        {
             Joined::Follower(ticket) => (ticket, Outcome::Coalesced),
             Joined::Leader(ticket, lead) => {
                 let (proxy, want) = (self.clone(), want.clone());

@@ -1,6 +1,7 @@
 //! Vulnerability data: an index is served only with its pages, and both are kept current while clients audit.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -97,13 +98,21 @@ impl Proxy {
     }
 
     /// Fetches every feed's vulnerability data now, and again whenever it grows old while clients ask for it: the audit
-    /// of a restore then never waits for it, and an outage finds it recent. Ends when draining begins.
+    /// of a restore then never waits for it, and an outage finds it recent. Ends when draining begins; a reload goes on
+    /// with the feeds of then.
     pub fn keep_vulnerabilities(&self) {
+        self.reloads.keeps_current.store(true, Ordering::Relaxed);
+        self.now().keep_current();
+    }
+
+    /// The same for the feeds of one snapshot, until another takes its place.
+    pub(in crate::proxy) fn keep_current(&self) {
         for feed in &self.feeds {
             let (proxy, feed) = (self.clone(), Arc::clone(feed));
             self.tasks.spawn("vulnerabilities", async move {
                 tokio::select! {
                     () = proxy.tasks.draining() => {}
+                    () = proxy.superseded.cancelled() => {}
                     () = proxy.watch_vulnerabilities(&feed) => {}
                 }
             });

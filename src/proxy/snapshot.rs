@@ -1,0 +1,173 @@
+//! What is configured at one moment, and how a running proxy takes over another configuration.
+//!
+//! A request uses one [`Snapshot`] from start to end. A reload makes a new one and swaps it in whole: feeds whose
+//! upstream stayed the same keep what was learned of it; what is stored, under way and known of each origin stays where
+//! it is. It refuses to read a configuration.
+
+use std::fmt;
+use std::ops::Deref;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio_util::sync::CancellationToken;
+
+use super::feed::{AccessGeneration, Feed, Generation};
+use super::settings::{FeedSettings, Settings};
+use super::shortcut::Shortcuts;
+use super::state::FeedError;
+use super::{Proxy, Shared};
+use crate::store::Raise;
+use crate::upstream::Upstream;
+use crate::upstream::auth::Access;
+use crate::upstream::url::Origin;
+
+/// The settings in force and what follows from them alone.
+pub struct Snapshot {
+    pub(super) settings: Settings,
+    /// In the order of the configuration: the first is the default.
+    pub(super) feeds: Vec<Arc<Feed>>,
+    /// What plain requests were found to mean under these settings.
+    pub(super) shortcuts: Shortcuts,
+    /// Fires when another snapshot takes its place, for tasks that serve this one.
+    pub(super) superseded: CancellationToken,
+    shared: Arc<Shared>,
+}
+
+impl Snapshot {
+    pub(super) fn new(settings: Settings, feeds: Vec<Arc<Feed>>, shared: Arc<Shared>) -> Self {
+        Self {
+            settings,
+            feeds,
+            shortcuts: Shortcuts::new(),
+            superseded: CancellationToken::new(),
+            shared,
+        }
+    }
+}
+
+impl Deref for Snapshot {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.shared
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot")
+            .field("feeds", &self.feeds.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What reloads share.
+#[derive(Debug, Default)]
+pub(super) struct Reloads {
+    /// Held by a reload, so that two never start from the same snapshot.
+    turn: Mutex<()>,
+    /// The last generation given to a feed's settings or access.
+    generation: AtomicU64,
+    /// Whether data is kept current without a request for it, which a new snapshot then has to go on with.
+    pub(super) keeps_current: AtomicBool,
+}
+
+impl Reloads {
+    fn next(&self) -> u64 {
+        self.generation.fetch_add(1, Ordering::Relaxed) + 1
+    }
+}
+
+/// The feeds that these settings describe. Those that `before` has are continued.
+///
+/// # Errors
+/// [`FeedError`] if one cannot be mounted; nothing has changed then.
+pub(super) fn mount(
+    settings: &Settings,
+    before: &[Arc<Feed>],
+    reloads: &Reloads,
+) -> Result<Vec<Arc<Feed>>, FeedError> {
+    let generation = Generation(reloads.next());
+    let mut feeds = Vec::with_capacity(settings.feeds.len());
+    for feed in &settings.feeds {
+        let known = before.iter().find(|known| *known.name == *feed.name);
+        let same_access = known.filter(|known| {
+            let old = &known.settings;
+            old.upstream == feed.upstream && old.credential == feed.credential
+        });
+        let (access, asked_with) = match same_access {
+            Some(known) => (known.access.clone(), known.asked_with),
+            None => (access(feed)?, AccessGeneration(reloads.next())),
+        };
+        let mounted = match known.filter(|known| known.settings.upstream == feed.upstream) {
+            Some(known) => known.continued(feed.clone(), access, generation, asked_with),
+            None => Feed::new(feed.clone(), access, generation, asked_with),
+        };
+        feeds.push(Arc::new(mounted));
+    }
+    Ok(feeds)
+}
+
+fn access(feed: &FeedSettings) -> Result<Access, FeedError> {
+    let origin =
+        Origin::of(&feed.upstream).map_err(|why| FeedError::Upstream(feed.name.clone(), why))?;
+    Access::new(origin, feed.credential.as_ref())
+        .map_err(|why| FeedError::Credential(feed.name.clone(), why))
+}
+
+/// Tells each upstream's origin what it is probed with.
+pub(super) fn set_probes(upstream: &Upstream, feeds: &[Arc<Feed>]) {
+    for feed in feeds {
+        if let Err(error) = upstream.set_probe(&feed.settings.upstream, &feed.access) {
+            tracing::warn!(feed = &*feed.name, %error, "the upstream cannot be probed");
+        }
+    }
+}
+
+impl Proxy {
+    /// The proxy as it is configured now. What a caller holds may be of an earlier configuration, with which the
+    /// requests go on that began under it.
+    pub(super) fn now(&self) -> Self {
+        Self {
+            snapshot: self.current.load_full(),
+            current: Arc::clone(&self.current),
+        }
+    }
+
+    /// Obeys other settings from the next request on. Requests under way end as they began. `max_abandoned_flights`
+    /// alone stays what it was.
+    ///
+    /// # Errors
+    /// [`FeedError`] if a feed cannot be mounted; nothing has changed then.
+    pub fn reload(&self, settings: Settings) -> Result<(), FeedError> {
+        let _turn = self
+            .reloads
+            .turn
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let before = self.current.load_full();
+        if before.settings == settings {
+            return Ok(());
+        }
+        let feeds = mount(&settings, &before.feeds, &self.reloads)?;
+        set_probes(&self.upstream, &feeds);
+        for feed in &feeds {
+            let known = before.feeds.iter().find(|known| known.name == feed.name);
+            if known.is_some_and(|known| known.settings.upstream == feed.settings.upstream) {
+                continue;
+            }
+            // What is stored under this name may be another upstream's, or as old as the feed's last time here: it
+            // has to be asked for before it answers.
+            self.store.raise(&feed.name, None, Raise::Refresh);
+        }
+        let snapshot = Snapshot::new(settings, feeds, Arc::clone(&before.shared));
+        self.current.store(Arc::new(snapshot));
+        before.superseded.cancel();
+        // Why a key was refused may be what was changed.
+        self.refusals.clear();
+        if self.reloads.keeps_current.load(Ordering::Relaxed) {
+            self.now().keep_current();
+        }
+        Ok(())
+    }
+}
