@@ -28,6 +28,7 @@ mod limits;
 mod process;
 mod publish;
 mod registrations;
+mod reload;
 mod restart;
 mod revalidate;
 mod search;

@@ -149,6 +149,14 @@ impl TestProxy {
         Self::open(self.origin.clone(), setup, self.clock.clone(), folder()).await
     }
 
+    /// Has the proxy obey settings that `change` has changed; a restart goes on with them.
+    pub(crate) fn reload(&mut self, change: impl FnOnce(&mut Settings)) {
+        change(&mut self.setup.proxy);
+        self.proxy
+            .reload(self.setup.proxy.clone())
+            .expect("settings");
+    }
+
     /// Where the store keeps its files.
     pub(crate) fn data_dir(&self) -> PathBuf {
         self.folder.path().join("data")
