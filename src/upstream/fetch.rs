@@ -103,7 +103,7 @@ impl Upstream {
     /// # Errors
     /// [`UpstreamError`] if no answer came.
     pub async fn fetch(&self, fetch: Fetch) -> Result<Fetched, UpstreamError> {
-        self.shared.fetch(&fetch).await
+        self.shared().fetch(&fetch).await
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use arc_swap::ArcSwap;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -58,7 +59,7 @@ pub(super) struct Health {
     /// Tells everyone held that the breaker opened.
     open: watch::Sender<bool>,
     origin: Origin,
-    settings: Arc<Settings>,
+    settings: Arc<ArcSwap<Settings>>,
     /// Whether a byte would change the judgement, so that the others take no lock.
     troubled: AtomicBool,
 }
@@ -91,7 +92,7 @@ impl Drop for Waiting {
 }
 
 impl Health {
-    pub(super) fn new(origin: Origin, settings: Arc<Settings>, clock: Clock) -> Self {
+    pub(super) fn new(origin: Origin, settings: Arc<ArcSwap<Settings>>, clock: Clock) -> Self {
         let now = clock.instant();
         Self {
             base: now,
@@ -102,7 +103,7 @@ impl Health {
                 failing_since: None,
                 open: None,
                 probe_at: now,
-                probe_gap: settings.probe_after,
+                probe_gap: settings.load().probe_after,
                 slow: false,
                 waiting: 0,
                 waiting_since: now,
@@ -115,6 +116,11 @@ impl Health {
             settings,
             troubled: AtomicBool::new(false),
         }
+    }
+
+    /// The settings have changed: wakes the watcher, whose plan was made by those of before.
+    pub(super) fn reconsider(&self) {
+        self.changed.notify_one();
     }
 
     fn judged(&self) -> MutexGuard<'_, Judged> {
@@ -186,7 +192,7 @@ impl Health {
         judged.counted_at = Some(self.clock.instant());
         judged.failing_since.get_or_insert(self.clock.now());
         self.troubled.store(true, Ordering::Release);
-        if judged.failures >= self.settings.breaker_failures {
+        if judged.failures >= self.settings.load().breaker_failures {
             self.open(&mut judged, error);
         }
     }
@@ -195,7 +201,7 @@ impl Health {
     /// that was asked for less than `stale_after`, the end of a hold that others used up, is not judged.
     pub(super) fn hold_expired(&self, asked: Instant, error: &UpstreamError) {
         let waited = self.clock.instant().duration_since(asked);
-        if self.sent_since(asked) || waited < self.settings.stale_after {
+        if self.sent_since(asked) || waited < self.settings.load().stale_after {
             return;
         }
         let mut judged = self.judged();
@@ -218,7 +224,7 @@ impl Health {
         };
         judged.open = Some(why.to_string().into());
         judged.slow = false;
-        judged.probe_gap = self.settings.probe_after;
+        judged.probe_gap = self.settings.load().probe_after;
         judged.probe_at = self.clock.instant() + judged.probe_gap;
         self.open.send_replace(true);
         self.changed.notify_one();
@@ -273,7 +279,7 @@ impl Health {
             .map_or(judged.waiting_since, |at| at.max(judged.waiting_since));
         let (now, limit) = (
             self.clock.instant(),
-            silent_since + self.settings.stale_after,
+            silent_since + self.settings.load().stale_after,
         );
         if now < limit {
             return Some(limit);
@@ -315,8 +321,8 @@ impl Health {
     /// Notes that a probe ended without a byte: the next comes after twice the time.
     pub(super) fn probe_failed(&self) {
         let mut judged = self.judged();
-        judged.probe_gap =
-            (judged.probe_gap * 2).clamp(self.settings.probe_after, self.settings.probe_max);
+        let settings = self.settings.load();
+        judged.probe_gap = (judged.probe_gap * 2).clamp(settings.probe_after, settings.probe_max);
         judged.probe_at = self.clock.instant() + judged.probe_gap;
     }
 

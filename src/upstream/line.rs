@@ -70,7 +70,7 @@ impl Line {
             allowed: AtomicBool::new(false),
             health: Arc::new(Health::new(
                 origin.clone(),
-                Arc::clone(&shared.settings),
+                Arc::clone(&shared.in_force),
                 shared.clock.clone(),
             )),
             origin,
@@ -98,7 +98,7 @@ impl Line {
             health: Arc::clone(&self.health),
             origin: self.origin.clone(),
             private,
-            timeout: shared.settings.connect_timeout,
+            timeout: shared.in_force.load().connect_timeout,
         }
     }
 
@@ -128,7 +128,7 @@ impl Line {
         private: PrivateAddresses,
         max_idle: usize,
     ) -> Client<Dialer, Empty<Bytes>> {
-        let max_header_bytes = shared.settings.max_header_bytes;
+        let max_header_bytes = shared.in_force.load().max_header_bytes;
         Client::builder(Spawner(shared.tasks.clone()))
             .timer(TokioTimer::new())
             .pool_timer(TokioTimer::new())

@@ -25,7 +25,9 @@ mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use arc_swap::ArcSwap;
 
 use self::auth::Access;
 pub use self::body::ResponseBody;
@@ -56,15 +58,22 @@ pub struct Product {
 /// Asks upstreams. Clones share connections, permits and what is known of each origin.
 #[derive(Clone)]
 pub struct Upstream {
-    shared: Arc<Shared>,
+    /// Whoever asks obeys the settings of when it began.
+    current: Arc<ArcSwap<Shared>>,
 }
 
 struct Shared {
     clock: Clock,
     connector: Arc<dyn Connect>,
-    lines: Mutex<HashMap<Origin, Arc<Line>>>,
+    /// What whoever asks next gets, as long as there is anybody to ask for.
+    current: Weak<ArcSwap<Self>>,
+    /// Outlive a reload.
+    lines: Arc<Mutex<HashMap<Origin, Arc<Line>>>>,
     product: Product,
+    /// Of whoever asks, from its start to its end.
     settings: Arc<Settings>,
+    /// What holds now, for what outlives whoever asks: health and pooled connections.
+    in_force: Arc<ArcSwap<Settings>>,
     tasks: Tasks,
 }
 
@@ -79,34 +88,79 @@ impl Upstream {
         tasks: Tasks,
         product: Product,
     ) -> Self {
-        let shared = Arc::new(Shared {
-            clock,
-            connector,
-            lines: Mutex::default(),
-            product,
-            settings: Arc::new(settings),
-            tasks,
-        });
-        let (weak, tasks) = (Arc::downgrade(&shared), shared.tasks.clone());
-        shared.tasks.spawn("upstream drain", async move {
-            tasks.draining().await;
-            if let Some(shared) = weak.upgrade() {
-                shared.lines().values().for_each(|line| line.renew());
+        let settings = Arc::new(settings);
+        let lines: Arc<Mutex<HashMap<_, _>>> = Arc::default();
+        let weak = Arc::downgrade(&lines);
+        let drained = tasks.clone();
+        tasks.spawn("upstream drain", async move {
+            drained.draining().await;
+            if let Some(lines) = weak.upgrade() {
+                lock(&lines).values().for_each(|line| line.renew());
             }
         });
-        Self { shared }
+        let current = Arc::new_cyclic(|current| {
+            ArcSwap::from_pointee(Shared {
+                clock,
+                connector,
+                current: Weak::clone(current),
+                lines,
+                product,
+                settings: Arc::clone(&settings),
+                in_force: Arc::new(ArcSwap::new(settings)),
+                tasks,
+            })
+        });
+        Self { current }
+    }
+
+    /// Obeys other settings from the next request on; what is under way ends as it began. What is known of each origin
+    /// stays, its connections too. `max_connections` stays what it was.
+    pub fn reload(&self, settings: Settings) {
+        let before = self.shared();
+        let settings = Settings {
+            max_connections: before.settings.max_connections,
+            ..settings
+        };
+        if settings == *before.settings {
+            return;
+        }
+        let settings = Arc::new(settings);
+        before.in_force.store(Arc::clone(&settings));
+        // Pooled clients connect and read as they were told when they were made.
+        let is_pool_old = settings.connect_timeout != before.settings.connect_timeout
+            || settings.max_header_bytes != before.settings.max_header_bytes;
+        for line in before.lines().values() {
+            line.health.reconsider();
+            if is_pool_old {
+                line.renew();
+            }
+        }
+        self.current.store(Arc::new(Shared {
+            clock: before.clock.clone(),
+            connector: Arc::clone(&before.connector),
+            current: Weak::clone(&before.current),
+            lines: Arc::clone(&before.lines),
+            product: before.product.clone(),
+            settings,
+            in_force: Arc::clone(&before.in_force),
+            tasks: before.tasks.clone(),
+        }));
     }
 
     /// What this module obeys.
     #[must_use]
-    pub fn settings(&self) -> &Settings {
-        &self.shared.settings
+    pub fn settings(&self) -> Arc<Settings> {
+        Arc::clone(&self.shared().settings)
+    }
+
+    fn shared(&self) -> Arc<Shared> {
+        self.current.load_full()
     }
 
     /// What is known of an origin. One that was never asked is live.
     #[must_use]
     pub fn state(&self, origin: &Origin) -> OriginState {
-        let line = self.shared.lines().get(origin).cloned();
+        let line = self.current.load().lines().get(origin).cloned();
         line.map_or(OriginState::Live, |line| line.health.state())
     }
 
@@ -117,7 +171,7 @@ impl Upstream {
     /// [`UpstreamError::BadUrl`] if `url` is no address.
     pub fn set_probe(&self, url: &str, access: &Access) -> Result<(), UpstreamError> {
         let address = Address::parse(url.as_bytes()).map_err(UpstreamError::BadUrl)?;
-        let line = self.shared.line(address.origin());
+        let line = self.shared().line(address.origin());
         if address.origin() == access.upstream() {
             line.allow_private_probes();
         }
@@ -129,15 +183,19 @@ impl Upstream {
 impl fmt::Debug for Upstream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Upstream")
-            .field("settings", &self.shared.settings)
-            .field("product", &self.shared.product)
+            .field("settings", &self.shared().settings)
+            .field("product", &self.shared().product)
             .finish_non_exhaustive()
     }
 }
 
+fn lock(lines: &Mutex<HashMap<Origin, Arc<Line>>>) -> MutexGuard<'_, HashMap<Origin, Arc<Line>>> {
+    lines.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
-    fn lines(&self) -> std::sync::MutexGuard<'_, HashMap<Origin, Arc<Line>>> {
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lines(&self) -> MutexGuard<'_, HashMap<Origin, Arc<Line>>> {
+        lock(&self.lines)
     }
 
     fn line(&self, origin: &Origin) -> Arc<Line> {

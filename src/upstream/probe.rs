@@ -3,7 +3,7 @@
 //! A probe is a request of ours on a connection of its own, without credentials: any byte proves the origin alive, and
 //! the connection notes it. It refuses to risk a client's request on an origin that may be dead.
 
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -20,11 +20,12 @@ use super::line::Line;
 
 impl Shared {
     /// Has the origin watched until it is well and nobody waits for it.
-    pub(super) fn keep_watch(self: &Arc<Self>, line: &Arc<Line>) {
+    pub(super) fn keep_watch(&self, line: &Arc<Line>) {
         if self.tasks.is_draining() || !line.health.claim_watch() {
             return;
         }
-        let (shared, line, tasks) = (Arc::downgrade(self), Arc::clone(line), self.tasks.clone());
+        let (current, line) = (Weak::clone(&self.current), Arc::clone(line));
+        let tasks = self.tasks.clone();
         self.tasks.spawn("upstream watch", async move {
             let watch = async {
                 loop {
@@ -32,9 +33,11 @@ impl Shared {
                         Watch::End => return,
                         Watch::Probe => {
                             // Nobody is left to ask for.
-                            let Some(shared) = shared.upgrade() else {
+                            let Some(current) = current.upgrade() else {
                                 return;
                             };
+                            let shared = current.load_full();
+                            drop(current);
                             shared.probe(&line).await;
                         }
                         Watch::Until(instant) => tokio::select! {

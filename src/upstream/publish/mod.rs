@@ -180,7 +180,7 @@ impl Upstream {
         B: Body<Data = Bytes> + Send,
         B::Error: fmt::Display + Send,
     {
-        let shared = &self.shared;
+        let shared = self.shared();
         let length = request.length.or_else(|| request.body.size_hint().exact());
         let max_bytes = shared.settings.max_push_bytes;
         if length.is_some_and(|length| length > max_bytes) {

@@ -5,6 +5,7 @@ mod fetch;
 mod health;
 mod network;
 mod publish;
+mod reload;
 mod retry;
 
 use std::collections::{HashMap, VecDeque};
