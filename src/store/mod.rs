@@ -12,6 +12,7 @@ mod fault;
 mod gates;
 mod index;
 mod layout;
+mod limits;
 mod lookup;
 mod memory;
 mod pending;
@@ -94,6 +95,7 @@ enum Count {
 #[derive(Debug)]
 struct Shared {
     settings: Settings,
+    limits: limits::Limits,
     clock: Clock,
     io: Arc<Io>,
     layout: Layout,
@@ -383,6 +385,7 @@ impl Shared {
             adopted: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
             lock: Mutex::new(None),
+            limits: limits::Limits::of(&settings),
             settings,
             clock,
             layout,

@@ -9,19 +9,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use super::Shared;
 use super::fault::StoreFault;
 use super::layout::Layout;
 use super::quota::Counted;
 use super::settings::{NetworkFs, OpenError, Settings};
+use super::{Shared, limits};
 use crate::platform::{self, Locking};
 
 /// Format of the data folder that this release writes; it reads those before it.
 const FORMAT: u32 = 1;
 /// How often a lock that another process holds is tried.
 const LOCK_POLL: Duration = Duration::from_millis(100);
-/// The default cap is at most this, so that a first start on a large disk does not surprise.
-const DEFAULT_CAP_BYTES: u64 = 10 << 30;
 /// With less than this free, the ballast is given up: sled cannot open on a full disk, and writes about this much
 /// before its first row.
 const FULL_DISK_BYTES: u64 = 16 << 20;
@@ -263,16 +261,7 @@ pub(super) async fn count_bodies(shared: Arc<Shared>) {
             return;
         }
     }
-    let layout = shared.layout.clone();
-    let space = move || Ok(platform::space(layout.root(), layout.portability));
-    let free = shared.quiet(space).await.ok().flatten();
-    if shared.settings.max_store_bytes.is_none() {
-        let held = shared.quota.sums().live;
-        let cap = free.map_or(DEFAULT_CAP_BYTES, |space| {
-            DEFAULT_CAP_BYTES.min((space.free / 2).saturating_add(held))
-        });
-        shared.quota.set_cap(cap);
-    }
+    limits::set_cap(&shared).await;
     shared.quota.end_counting();
     shared.counted.send_replace(super::Count::Done);
 }

@@ -146,7 +146,7 @@ impl Shared {
             return Ok(0);
         };
         self.free_bytes.store(space.free, Ordering::Relaxed);
-        let wanted = bytes.saturating_add(self.settings.min_free_bytes);
+        let wanted = bytes.saturating_add(self.limits.min_free_bytes());
         Ok(wanted.saturating_sub(space.free))
     }
 

@@ -283,7 +283,7 @@ pub(super) async fn keep_up(shared: Arc<Shared>) {
     let layout = shared.layout.clone();
     let (ballast, min_free) = (
         shared.settings.ballast_bytes,
-        shared.settings.min_free_bytes,
+        shared.limits.min_free_bytes(),
     );
     let _ = shared
         .quiet(move || recover::make_ballast(&layout, ballast, min_free))

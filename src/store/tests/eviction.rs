@@ -210,3 +210,53 @@ async fn a_random_run_agrees_with_a_map() {
     evictions += store.usage().evictions;
     assert!(evictions > 10, "seed {seed}: {evictions} evictions");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_lower_cap_evicts_at_once_and_a_higher_one_makes_room() {
+    let rig = Rig::with(|settings| settings.max_store_bytes = Some(4 * CAP));
+    let store = rig.open_ready().await;
+    for n in 0..20 {
+        put(&store, &key(&n.to_string()), &noise(n, 1 << 20)).await;
+    }
+    settle(&store).await;
+    assert_eq!(store.usage().evictions, 0);
+    let capped = |cap| Settings {
+        max_store_bytes: Some(cap),
+        min_free_bytes: 0,
+        ..Settings::default()
+    };
+    store.reload(&capped(CAP)).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_below_cap(&store);
+    assert!(store.usage().evictions >= 8, "{:?}", store.usage());
+    assert_accounts(&store, rig.path());
+    let before = store.usage().evictions;
+    store.reload(&capped(4 * CAP)).await;
+    for n in 20..30 {
+        put(&store, &key(&n.to_string()), &noise(n, 1 << 20)).await;
+    }
+    settle(&store).await;
+    assert_eq!(store.usage().evictions, before);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_default_cap_returns_and_the_floor_holds_from_now_on() {
+    let rig = capped();
+    let store = rig.open_ready().await;
+    let settings = |min_free_bytes| Settings {
+        max_store_bytes: None,
+        min_free_bytes,
+        ..Settings::default()
+    };
+    store.reload(&settings(0)).await;
+    let usage = store.usage();
+    assert!(
+        usage.max_store_bytes > CAP && usage.max_store_bytes <= 10 << 30,
+        "{usage:?}"
+    );
+    put(&store, &key("before"), &noise(1, 1000)).await;
+    // More than any disk has.
+    store.reload(&settings(1 << 60)).await;
+    let refused = store.begin(&key("after"), Some(1000)).await;
+    assert!(matches!(refused, Err(StoreFault::NoRoom)));
+}
