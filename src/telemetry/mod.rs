@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{EnvFilter, reload};
 
 pub use access::{AccessLine, AccessWriter};
 pub use metrics::{Family, Kind, Samples};
@@ -76,23 +76,65 @@ pub fn check_filter(filter: &str) -> Result<(), String> {
     }
 }
 
+/// The log of this process, once it is started.
+pub struct Log {
+    set_filter: Box<dyn Fn(EnvFilter) + Send + Sync>,
+}
+
+impl Log {
+    /// Logs by another filter from now on.
+    pub fn set_filter(&self, filter: &str) {
+        (self.set_filter)(filter_of(filter));
+    }
+}
+
+impl fmt::Debug for Log {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Log").finish_non_exhaustive()
+    }
+}
+
 /// Sends the log of this process to standard error. Only the first call of a process has an effect.
-pub fn start_log(settings: &Settings) {
-    let filter = EnvFilter::builder()
-        .parse(&settings.log)
-        .unwrap_or_else(|_| EnvFilter::new("info"));
+pub fn start_log(settings: &Settings) -> Log {
     let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+        .with_env_filter(filter_of(&settings.log))
         .with_writer(std::io::stderr);
-    let started = match settings.log_format {
-        Format::Human => builder
-            .with_ansi(std::io::stderr().is_terminal())
-            .try_init(),
-        Format::Json => builder.json().flatten_event(true).try_init(),
-    };
-    if let Err(error) = started {
+    match settings.log_format {
+        Format::Human => {
+            let builder = builder
+                .with_ansi(std::io::stderr().is_terminal())
+                .with_filter_reloading();
+            let handle = builder.reload_handle();
+            started(builder.try_init(), move |filter| handle.reload(filter))
+        }
+        Format::Json => {
+            let builder = builder.json().flatten_event(true).with_filter_reloading();
+            let handle = builder.reload_handle();
+            started(builder.try_init(), move |filter| handle.reload(filter))
+        }
+    }
+}
+
+fn started(
+    outcome: Result<(), Box<dyn std::error::Error + Send + Sync>>,
+    reload: impl Fn(EnvFilter) -> Result<(), reload::Error> + Send + Sync + 'static,
+) -> Log {
+    if let Err(error) = outcome {
         tracing::debug!(%error, "the log was already started");
     }
+    let set_filter = Box::new(move |filter| {
+        if let Err(error) = reload(filter) {
+            tracing::warn!(%error, "the log keeps its filter");
+        }
+    });
+    Log { set_filter }
+}
+
+/// The filter that a text is, which was checked before.
+fn filter_of(text: &str) -> EnvFilter {
+    EnvFilter::builder()
+        .parse(text)
+        .unwrap_or_else(|_| EnvFilter::new("info"))
 }
 
 /// One finished request, as metrics count it.
