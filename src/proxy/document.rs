@@ -137,9 +137,12 @@ impl Held {
     }
 }
 
+/// Begins the names of texts in memory, as a feed's name begins those of answers.
+pub(super) const TEXT: &str = "text";
+
 /// The name under which the text of search results is kept in memory, apart from the answers made of it.
 pub(super) fn raw_key(key: &Key) -> String {
-    format!("text\u{1f}{}", key.text())
+    format!("{TEXT}\u{1f}{}", key.text())
 }
 
 impl Proxy {

@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode};
 use ring::digest;
 
 use super::Proxy;
-use super::document::Document;
+use super::document::{Document, TEXT};
 use super::failure::Failure;
 use super::feed::{Feed, Generation};
 use super::respond::{self, DOCUMENT_CACHING};
@@ -90,6 +90,17 @@ pub(super) fn answer_key(feed: &Feed, path: &str, base: &str, coding: Coding) ->
         key.push('\u{1f}');
     }
     key
+}
+
+/// Whether what lies in memory under this name may still be asked for: it is no answer (the text of search results), or
+/// one of these feeds as they are.
+pub(super) fn is_of(key: &str, feeds: &[Arc<Feed>]) -> bool {
+    let mut parts = key.split('\u{1f}');
+    let (name, generation) = (parts.next(), parts.next());
+    name == Some(TEXT)
+        || feeds.iter().any(|feed| {
+            name == Some(&*feed.name) && generation == Some(&*feed.generation.0.to_string())
+        })
 }
 
 /// What an answer is made for.

@@ -15,7 +15,7 @@ use super::feed::{AccessGeneration, Feed, Generation};
 use super::settings::{FeedSettings, Settings};
 use super::shortcut::Shortcuts;
 use super::state::FeedError;
-use super::{Proxy, Shared};
+use super::{Proxy, Shared, render};
 use crate::store::Raise;
 use crate::upstream::Upstream;
 use crate::upstream::auth::Access;
@@ -165,6 +165,10 @@ impl Proxy {
         before.superseded.cancel();
         // Why a key was refused may be what was changed.
         self.refusals.clear();
+        let current = self.current.load();
+        self.store
+            .answers()
+            .retain(|key| render::is_of(key, &current.feeds));
         if self.reloads.keeps_current.load(Ordering::Relaxed) {
             self.now().keep_current();
         }

@@ -80,6 +80,15 @@ impl Answers {
         self.cache.invalidate(key);
     }
 
+    /// Forgets the answers whose keys `keep` does not want: they would stand in the way of others until they have aged.
+    pub fn retain(&self, keep: impl Fn(&str) -> bool) {
+        for (key, _) in &self.cache {
+            if !keep(&key) {
+                self.cache.invalidate(&**key);
+            }
+        }
+    }
+
     /// Forgets every answer.
     pub fn clear(&self) {
         self.cache.invalidate_all();
