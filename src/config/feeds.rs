@@ -9,6 +9,7 @@ use http::{HeaderName, HeaderValue};
 use crate::proxy::{FeedSettings, Freshness};
 use crate::upstream::auth::Credential;
 
+use super::changes::GivenToFeed;
 use super::problem::{Place, Problem, Problems};
 use super::sources::{Environment, Files};
 use super::value::Value;
@@ -26,6 +27,8 @@ pub(super) struct Draft {
     header_name: Option<HeaderName>,
     header_value: Option<Secret>,
     freshness: Freshness,
+    /// What was given, in words.
+    pub(super) given: GivenToFeed,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
 }
@@ -73,7 +76,8 @@ pub(super) enum Shown {
 pub(super) struct FeedSetting {
     pub(super) name: &'static str,
     pub(super) shown: Shown,
-    /// Reads the value into its place; the error says what was expected.
+    /// Reads the value into its place; the error says what was expected. There is no setting that a reload would not
+    /// obey: it mounts a changed feed anew.
     pub(super) put: fn(&mut Draft, &Value) -> Result<(), String>,
 }
 
@@ -141,6 +145,13 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "absence_fresh", Yes, |draft, value| draft.freshness.absence = fresh(value)?;
     "absence_in_outage", Yes, |draft, value| draft.freshness.absence_in_outage = fresh(value)?;
 };
+
+/// Whether a setting is a part of the credential.
+pub(super) fn is_of_credential(name: &str) -> bool {
+    ["username", "password", "token", "header_"]
+        .iter()
+        .any(|part| name.starts_with(part))
+}
 
 fn username(value: &Value) -> Result<String, String> {
     // RFC 7617 section 2: the first colon ends the user's name.

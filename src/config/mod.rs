@@ -4,11 +4,13 @@
 //! another source overrides it; nothing is bound or written before the whole is right. It refuses to obey a setting:
 //! the structs it fills are declared by the modules that do, and only the process shell sees them together.
 
+mod changes;
 mod conflicts;
 mod feeds;
 mod fit;
 mod problem;
 mod roots;
+mod setting;
 mod settings;
 mod sources;
 mod value;
@@ -16,6 +18,7 @@ mod value;
 use std::collections::HashMap;
 use std::path::Path;
 
+pub use changes::{Change, Comparison, compare};
 pub use fit::fit;
 pub use problem::{Place, Problem, Problems};
 pub use sources::Environment;
@@ -24,7 +27,8 @@ use rustls::pki_types::CertificateDer;
 
 use crate::{proxy, server, store, telemetry, upstream};
 use feeds::{Draft, Shown};
-use settings::{Arity, GROUPS, Setting};
+use setting::{Arity, Setting};
+use settings::GROUPS;
 use sources::{FileContent, Files, Given};
 use value::Value;
 
@@ -43,6 +47,8 @@ pub struct Config {
     pub telemetry: telemetry::Settings,
     /// Waits and limits of the way to the upstreams.
     pub upstream: upstream::Settings,
+    /// What was given, for people who want to know what changed.
+    given: changes::Given,
 }
 
 /// A flag of the command line, for whoever builds it.
@@ -137,11 +143,16 @@ pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, 
         reading.flag(name, values);
     }
     if let (Some((url, place)), Some(first)) = (reading.first_upstream.take(), drafts.first_mut()) {
+        first.given.note(UPSTREAM, &url);
         first.upstream = Some(url);
         first.place.get_or_insert(place);
     }
     for problem in conflicts::find(&mut reading.config, &reading.places) {
         reading.problems.push(problem);
+    }
+    for draft in &drafts {
+        let config = &mut reading.config;
+        config.given.note_feed(&draft.name, draft.given.clone());
     }
     reading.config.proxy.feeds = feeds::finish(drafts, environment, Files, &mut reading.problems);
     if reading.problems.is_empty() {
@@ -234,7 +245,10 @@ impl Reading {
             draft.wrong.push(setting.name);
             let found = (setting.shown == Shown::Yes).then(|| given.value.shown());
             self.problem(given.place.clone(), &given.name, found, expected);
+            return;
         }
+        let text = given.value.shown();
+        draft.given.note(setting.name, &text);
     }
 
     fn put(&mut self, given: &Given) {
@@ -253,9 +267,11 @@ impl Reading {
             self.problem(given.place.clone(), &given.name, None, expected);
             return;
         };
-        match (setting.put)(&mut self.config, &given.value) {
+        match (setting.field.put)(&mut self.config, &given.value) {
             Ok(()) => {
                 self.places.insert(setting.name, given.place.clone());
+                let text = given.value.shown();
+                self.config.given.note(setting.name, &text);
             }
             Err(expected) => {
                 let found = Some(given.value.shown());
