@@ -98,7 +98,9 @@ impl fmt::Debug for Log {
 pub fn start_log(settings: &Settings) -> Log {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter_of(&settings.log))
-        .with_writer(std::io::stderr);
+        .with_writer(std::io::stderr)
+        // It would complain on standard error, which is what failed, and panic.
+        .log_internal_errors(false);
     match settings.log_format {
         Format::Human => {
             let builder = builder
