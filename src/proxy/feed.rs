@@ -175,6 +175,8 @@ impl Feed {
             .as_ref()
             .filter(|model| model.source.1 == source.1 || model.source.0 > source.0);
         if let Some(model) = known {
+            // It may have been learned under the access of before a reload.
+            model.lend(&self.access);
             return Arc::clone(model);
         }
         let model = Arc::new(Model::new(index, source, state.model.as_deref()));

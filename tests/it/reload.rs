@@ -6,7 +6,7 @@ use sluice::upstream::auth::Credential;
 
 use crate::harness::fixture::{
     FLAT, LIST, LIST_ASKED, LIST_PLACE, ONE, content_path, document, flat_only, nuget_like,
-    package, version_list,
+    package, service_index, version_list,
 };
 use crate::harness::{Ask, Gate, Reply, TestProxy, pass, seconds};
 
@@ -129,6 +129,54 @@ async fn freshness_holds_for_what_is_in_memory() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_of_a_request_from_before_is_none_for_those_after() {
+    let (origin, gate) = (nuget_like(), Gate::new());
+    let mut proxy = TestProxy::with(origin, |setup| {
+        setup.proxy.feeds[0].freshness.version_list = seconds(600);
+    })
+    .await;
+    // By now a shortcut leads to it.
+    for detail in ["miss", "hit", "hit"] {
+        proxy.get(LIST).await.expect(detail);
+    }
+    pass(seconds(600)).await;
+    let list = document(&version_list(&["1.0.0"]));
+    proxy.origin.on(LIST_PLACE, list.gate(&gate));
+    let from_before = proxy.spawn(Ask::get(LIST));
+    gate.reached().await;
+    proxy.reload(|settings| settings.feeds[0].freshness.version_list = seconds(5));
+    gate.open();
+    from_before.await.unwrap().expect("miss");
+    pass(seconds(10)).await;
+    let asked = proxy.origin.count(LIST_ASKED);
+    assert_eq!(proxy.get(LIST).await.status, 200);
+    assert_eq!(proxy.origin.count(LIST_ASKED), asked + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_origin_of_the_index_may_know_the_new_credential() {
+    let origin = nuget_like();
+    let index = service_index(&[("PackageBaseAddress/3.0.0", "https://cdn.test/flat/")]);
+    origin.on("corp.test/index.json", document(&index));
+    let list = document(&version_list(&["1.0.0"]));
+    origin.on("cdn.test/flat/contoso/index.json", list);
+    let mut proxy = TestProxy::with(origin, |setup| {
+        let mut corp = corp();
+        corp.credential = Some(Credential::Bearer("old".into()));
+        setup.proxy.feeds.push(corp);
+    })
+    .await;
+    proxy.get(CORP_LIST).await.expect("miss");
+    proxy.reload(|settings| {
+        settings.feeds[1].credential = Some(Credential::Bearer("new".into()));
+    });
+    pass(seconds(60)).await;
+    proxy.get(CORP_LIST).await.expect("revalidated");
+    let seen = proxy.origin.last("GET cdn.test/flat/contoso/index.json");
+    assert_eq!(seen.header("authorization"), Some("Bearer new"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn freshness_of_the_service_index_holds_for_what_was_learned_of_it() {
     let mut proxy = TestProxy::new().await;
     proxy.get(LIST).await.expect("miss");
@@ -161,7 +209,8 @@ async fn what_is_known_of_an_upstream_outlives_a_change_of_something_else() {
     proxy.get(LIST).await.expect("miss");
     proxy.origin.all_down();
     pass(seconds(60)).await;
-    proxy.get(LIST).await.expect("stale.breaker-open");
+    assert!(proxy.get(LIST).await.detail().starts_with("stale."));
+    pass(seconds(20)).await;
     let troubles = |proxy: &TestProxy| proxy.proxy.readiness()["feeds"][0]["troubles"].clone();
     let before = troubles(&proxy);
     assert_eq!(before[0]["origin"], "api.test");
@@ -217,7 +266,7 @@ async fn vulnerability_data_of_an_added_feed_is_fetched_and_of_a_removed_one_no_
         "GET api.test/v3/vulnerabilities/index.json",
         "GET corp.test/vulnerabilities.json",
     );
-    let index = crate::harness::fixture::service_index(&[(
+    let index = service_index(&[(
         "VulnerabilityInfo/6.7.0",
         "https://corp.test/vulnerabilities.json",
     )]);
@@ -267,4 +316,21 @@ async fn a_feed_that_cannot_be_mounted_changes_nothing() {
     );
     proxy.get(LIST).await.expect("hit");
     assert_eq!(proxy.get(CORP_LIST).await.status, 404);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_of_before_leave_memory_and_search_results_stay_for_outages() {
+    let mut proxy = TestProxy::new().await;
+    proxy.get(LIST).await.expect("miss");
+    proxy.get("/v3/search?q=a").await.expect("miss");
+    pass(seconds(2)).await;
+    // The answer, and what search found.
+    assert_eq!(proxy.store.usage().answers, 2);
+    proxy.reload(|settings| settings.max_base_urls = 3);
+    pass(seconds(2)).await;
+    assert_eq!(proxy.store.usage().answers, 1);
+    proxy.origin.all_down();
+    pass(seconds(60)).await;
+    let found = proxy.get("/v3/search?q=a").await;
+    assert!(found.detail().starts_with("stale."), "{}", found.detail());
 }
