@@ -3,6 +3,8 @@
 //! It joins the parts and decides nothing about requests. A mistake of the user ends it with code 2 before anything is
 //! bound or written, a failure of the machine with code 1.
 
+mod shell;
+
 use std::fs::OpenOptions;
 use std::io::{IsTerminal as _, Write};
 use std::process::ExitCode;
@@ -17,11 +19,15 @@ use sluice::config::{self, Arguments, Config, Environment, Repeats};
 use sluice::platform::{self, Portability};
 use sluice::proxy::Proxy;
 use sluice::proxy::welcome::{Shell, Source, Welcome};
+use sluice::server::healthcheck::Reloaded;
 use sluice::server::{self, Ended, Listeners, healthcheck};
-use sluice::store::{IndexState, Store, Usage};
+use sluice::store::Store;
 use sluice::tasks::Tasks;
-use sluice::telemetry::{self, AccessLog, Family, Kind, Samples, Telemetry};
+use sluice::telemetry::{self, AccessLog, Log, Telemetry};
 use sluice::upstream::{Product, Upstream, connect};
+
+use shell::gauges::count_store;
+use shell::reload::{Reload, Sources};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -53,10 +59,16 @@ fn main() -> ExitCode {
         Some(("healthcheck", matches)) => {
             check_health(matches.get_one::<String>("admin").cloned(), &environment)
         }
-        Some(_) | None => match config::load(&arguments(&matches), &environment) {
-            Ok(config) => start(config),
-            Err(problems) => usage(&problems),
-        },
+        Some(("reload", matches)) => {
+            order_reload(matches.get_one::<String>("admin").cloned(), &environment)
+        }
+        Some(_) | None => {
+            let arguments = arguments(&matches);
+            match config::load(&arguments, &environment) {
+                Ok(config) => start(config, arguments, environment),
+                Err(problems) => usage(&problems),
+            }
+        }
     }
 }
 
@@ -102,13 +114,20 @@ fn command() -> Command {
         .subcommand(
             Command::new("healthcheck")
                 .about("Asks a running process whether it is alive; exit code 0 if it is")
-                .arg(
-                    Arg::new("admin")
-                        .long("admin")
-                        .value_name("URL")
-                        .help("Admin listener [default: where this environment puts it]"),
-                ),
+                .arg(admin_url()),
         )
+        .subcommand(
+            Command::new("reload")
+                .about("Has a running process read its configuration again; exit code 2 if that has problems")
+                .arg(admin_url()),
+        )
+}
+
+fn admin_url() -> Arg {
+    Arg::new("admin")
+        .long("admin")
+        .value_name("URL")
+        .help("Admin listener [default: where this environment puts it]")
 }
 
 fn arguments(matches: &ArgMatches) -> Arguments {
@@ -138,24 +157,52 @@ fn check_config(file: Option<String>, environment: &Environment) -> ExitCode {
 }
 
 fn check_health(admin: Option<String>, environment: &Environment) -> ExitCode {
+    let asked = ask_admin(admin, environment, async |url| {
+        healthcheck::check(url).await
+    });
+    asked.map_or_else(|code| code, |()| ExitCode::SUCCESS)
+}
+
+fn order_reload(admin: Option<String>, environment: &Environment) -> ExitCode {
+    let asked = ask_admin(admin, environment, async |url| {
+        healthcheck::reload(url).await
+    });
+    match asked {
+        Ok(Reloaded::Obeyed(report)) => {
+            say(&report);
+            ExitCode::SUCCESS
+        }
+        Ok(Reloaded::Refused(report)) => {
+            say(&report);
+            ExitCode::from(USAGE)
+        }
+        Err(code) => code,
+    }
+}
+
+/// What the admin listener of a running process says: the one given, else where this environment puts it.
+fn ask_admin<T>(
+    admin: Option<String>,
+    environment: &Environment,
+    ask: impl AsyncFnOnce(&str) -> Result<T, healthcheck::HealthError>,
+) -> Result<T, ExitCode> {
     let url = match admin {
         Some(url) => url,
         None => match config::load(&Arguments::default(), environment) {
             Ok(config) => match config.server.admin_listen {
                 Some(address) => healthcheck::url_of(address),
-                None => return fail("there is no admin listener: admin_listen is \"off\""),
+                None => return Err(fail("there is no admin listener: admin_listen is \"off\"")),
             },
-            Err(problems) => return usage(&problems),
+            Err(problems) => return Err(usage(&problems)),
         },
     };
-    let runtime = match Builder::new_current_thread().enable_all().build() {
-        Ok(runtime) => runtime,
-        Err(error) => return fail(&format!("cannot start: {error}")),
-    };
-    match runtime.block_on(healthcheck::check(&url)) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => fail(&format!("{url}: {error}")),
-    }
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| fail(&format!("cannot start: {error}")))?;
+    runtime
+        .block_on(ask(&url))
+        .map_err(|error| fail(&format!("{url}: {error}")))
 }
 
 fn usage(problems: &config::Problems) -> ExitCode {
@@ -178,8 +225,8 @@ fn complain(text: &str) {
     let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
-fn start(mut config: Config) -> ExitCode {
-    telemetry::start_log(&config.telemetry);
+fn start(mut config: Config, arguments: Arguments, environment: Environment) -> ExitCode {
+    let log = telemetry::start_log(&config.telemetry);
     let max_open_files = platform::raise_open_files(Portability::Native);
     for note in config::fit(&mut config, max_open_files) {
         tracing::info!("{note}");
@@ -192,7 +239,12 @@ fn start(mut config: Config) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return fail(&format!("cannot start: {error}")),
     };
-    let code = match runtime.block_on(run(config)) {
+    let sources = Arc::new(Sources {
+        arguments,
+        environment,
+        max_open_files,
+    });
+    let code = match runtime.block_on(run(config, log, sources)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(reason) => fail(&reason),
     };
@@ -201,13 +253,14 @@ fn start(mut config: Config) -> ExitCode {
 }
 
 /// Binds, opens the store, serves, drains. The error is a sentence for the user.
-async fn run(config: Config) -> Result<(), String> {
+async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), String> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     // Bound first: a port in use must not leave a data folder behind.
     let listeners = Listeners::bind(&config.server).map_err(|error| error.to_string())?;
     let sink = access_log_sink(&config.telemetry)?;
-    let signals =
-        server::signals(&tasks).map_err(|error| format!("cannot heed signals: {error}"))?;
+    let (reloader, orders) = server::reload::orders();
+    let signals = server::signals(&tasks, reloader.clone())
+        .map_err(|error| format!("cannot heed signals: {error}"))?;
     let store = Store::open(config.store.clone(), clock.clone(), tasks.clone())
         .await
         .map_err(|error| error.to_string())?;
@@ -233,9 +286,9 @@ async fn run(config: Config) -> Result<(), String> {
     let upstream = Upstream::new(settings, network, clock.clone(), tasks.clone(), product);
     let announcement = announcement(&config, &listeners);
     let proxy = Proxy::new(
-        config.proxy,
+        config.proxy.clone(),
         store.clone(),
-        upstream,
+        upstream.clone(),
         clock,
         tasks.clone(),
         telemetry.clone(),
@@ -244,11 +297,23 @@ async fn run(config: Config) -> Result<(), String> {
     .map_err(|error| error.to_string())?;
     proxy.keep_vulnerabilities();
     say(&announcement);
+    let settings = config.server.clone();
+    let reload = Reload {
+        sources,
+        running: config,
+        log,
+        proxy: proxy.clone(),
+        store: store.clone(),
+        tasks: tasks.clone(),
+        upstream,
+    };
+    tasks.spawn("reload", reload.obey(orders));
     let ended = server::run(
-        config.server,
+        settings,
         proxy,
         listeners,
         signals,
+        reloader,
         telemetry.clone(),
         tasks.clone(),
     )
@@ -266,153 +331,6 @@ async fn run(config: Config) -> Result<(), String> {
     let drained = tasks.drain(limit).await;
     tracing::info!(?drained, "ended");
     Ok(())
-}
-
-/// One of the store's values, for metrics.
-struct StoreValue {
-    family: Family,
-    read: fn(&Usage) -> u64,
-}
-
-const fn gauge(name: &'static str, help: &'static str, read: fn(&Usage) -> u64) -> StoreValue {
-    let kind = Kind::Gauge;
-    StoreValue {
-        family: Family { name, help, kind },
-        read,
-    }
-}
-
-const fn counter(name: &'static str, help: &'static str, read: fn(&Usage) -> u64) -> StoreValue {
-    let kind = Kind::Counter;
-    StoreValue {
-        family: Family { name, help, kind },
-        read,
-    }
-}
-
-const STORE_VALUES: &[StoreValue] = &[
-    gauge("sluice_store_entries", "Stored bodies.", |usage| {
-        wide(usage.entries)
-    }),
-    gauge("sluice_memory_answers", "Answers in memory.", |usage| {
-        usage.answers
-    }),
-    gauge(
-        "sluice_store_body_bytes",
-        "Bytes that stored bodies take on the disk.",
-        |usage| usage.body_bytes,
-    ),
-    gauge(
-        "sluice_store_reserved_bytes",
-        "Bytes held for bodies under way.",
-        |usage| usage.reserved_bytes,
-    ),
-    gauge(
-        "sluice_store_lingering_bytes",
-        "Bytes of deleted bodies that are still read.",
-        |usage| usage.lingering_bytes,
-    ),
-    gauge(
-        "sluice_store_index_bytes",
-        "Bytes of the index and of bodies set aside.",
-        |usage| usage.index_bytes,
-    ),
-    gauge(
-        "sluice_store_max_bytes",
-        "What all of those may take.",
-        |usage| usage.max_store_bytes,
-    ),
-    gauge(
-        "sluice_store_free_bytes",
-        "Room on the file system.",
-        |usage| usage.free_bytes,
-    ),
-    gauge(
-        "sluice_store_pending_rows",
-        "Rows that are not durable yet.",
-        |usage| wide(usage.pending_rows),
-    ),
-    gauge(
-        "sluice_store_absences",
-        "Remembered answers that a thing does not exist.",
-        |usage| wide(usage.absences),
-    ),
-    gauge(
-        "sluice_store_open_bodies",
-        "Bodies held open between requests.",
-        |usage| wide(usage.open_bodies),
-    ),
-    gauge(
-        "sluice_memory_answer_bytes",
-        "Bytes of answers in memory.",
-        |usage| usage.answer_bytes,
-    ),
-    gauge(
-        "sluice_memory_max_answer_bytes",
-        "Bytes that answers in memory may take.",
-        |usage| usage.max_answer_bytes,
-    ),
-    counter(
-        "sluice_store_evictions_total",
-        "Bodies evicted for room.",
-        |usage| usage.evictions,
-    ),
-    counter(
-        "sluice_store_evicted_bytes_total",
-        "Bytes of evicted bodies.",
-        |usage| usage.evicted_bytes,
-    ),
-    counter(
-        "sluice_store_index_deaths_total",
-        "Indexes given up.",
-        |usage| usage.index_deaths,
-    ),
-    counter(
-        "sluice_store_written_rows_total",
-        "Rows written to the index.",
-        |usage| usage.written_rows,
-    ),
-    counter(
-        "sluice_store_failed_commits_total",
-        "Checked bodies that could not be stored.",
-        |usage| usage.failed_commits,
-    ),
-    counter(
-        "sluice_store_adopted_total",
-        "Bodies found without a row.",
-        |usage| usage.adopted,
-    ),
-    counter(
-        "sluice_store_quarantined_total",
-        "Damaged bodies set aside.",
-        |usage| usage.quarantined,
-    ),
-];
-
-/// Adds the store's values to a scrape.
-fn count_store(usage: &Usage, samples: &mut Samples) {
-    for value in STORE_VALUES {
-        samples.add(&value.family, &[], (value.read)(usage));
-    }
-    let ready = Family {
-        name: "sluice_store_index_ready",
-        help: "1 while the index is in use, 0 while stored bodies are looked up by name.",
-        kind: Kind::Gauge,
-    };
-    let used = matches!(usage.index, IndexState::Ready | IndexState::Rebuilding);
-    samples.add(&ready, &[], u64::from(used));
-    let faults = Family {
-        name: "sluice_store_faults_total",
-        help: "Faults of the store, by kind.",
-        kind: Kind::Counter,
-    };
-    for (fault, count) in &usage.faults {
-        samples.add(&faults, &[("fault", fault.word())], *count);
-    }
-}
-
-fn wide(count: usize) -> u64 {
-    u64::try_from(count).unwrap_or(u64::MAX)
 }
 
 /// Where the access log goes, opened.

@@ -1,4 +1,4 @@
-//! The admin listener's answers: health, readiness, metrics.
+//! The admin listener's answers: health, readiness, metrics, reloading.
 //!
 //! Health says that the process runs; readiness that it can answer clients, which it can whenever it is bound and not
 //! draining, whatever the upstreams do. It refuses everything else.
@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE};
-use http::{HeaderValue, Method, Request, Response, StatusCode};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
+use super::reload::Reloader;
 use crate::telemetry::Telemetry;
 
 /// What the answers are made from.
@@ -21,32 +22,38 @@ pub(super) struct State<R> {
     readiness: R,
     telemetry: Telemetry,
     draining: Arc<AtomicBool>,
+    reloader: Reloader,
 }
 
 impl<R: Fn() -> Value> State<R> {
-    pub(super) fn new(readiness: R, telemetry: Telemetry, draining: Arc<AtomicBool>) -> Self {
+    pub(super) fn new(
+        readiness: R,
+        telemetry: Telemetry,
+        draining: Arc<AtomicBool>,
+        reloader: Reloader,
+    ) -> Self {
         Self {
             readiness,
             telemetry,
             draining,
+            reloader,
         }
     }
 }
 
 /// Answers a request of an operator.
-pub(super) fn answer<B, R: Fn() -> Value>(
-    request: &Request<B>,
+pub(super) async fn answer<R: Fn() -> Value>(
+    request: &request::Parts,
     state: &State<R>,
 ) -> Response<Full<Bytes>> {
     let text = "text/plain; charset=utf-8";
-    if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let refused = "only GET and HEAD\n".to_owned();
-        let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, text, refused);
-        let allowed = HeaderValue::from_static("GET, HEAD");
-        response.headers_mut().insert(ALLOW, allowed);
-        return response;
+    if request.uri.path() == "/api/reload" {
+        return reload(request, &state.reloader).await;
     }
-    match request.uri().path() {
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return not_allowed("GET, HEAD", "only GET and HEAD\n");
+    }
+    match request.uri.path() {
         "/healthz" => respond(StatusCode::OK, text, "ok\n".to_owned()),
         "/metrics" => respond(
             StatusCode::OK,
@@ -69,9 +76,53 @@ pub(super) fn answer<B, R: Fn() -> Value>(
         _ => respond(
             StatusCode::NOT_FOUND,
             text,
-            "not here; /healthz, /readyz and /metrics are\n".to_owned(),
+            "not here; /healthz, /readyz, /metrics and /api/reload are\n".to_owned(),
         ),
     }
+}
+
+/// Has the configuration read again and says what came of it.
+async fn reload(request: &request::Parts, reloader: &Reloader) -> Response<Full<Bytes>> {
+    if request.method != Method::POST {
+        return not_allowed("POST", "only POST\n");
+    }
+    let text = "text/plain; charset=utf-8";
+    if is_of_another_site(&request.headers) {
+        let refused = "a page of another site may not ask for this\n".to_owned();
+        return respond(StatusCode::FORBIDDEN, text, refused);
+    }
+    let Some(report) = reloader.reload().await else {
+        let refused = "the process is stopping\n".to_owned();
+        return respond(StatusCode::SERVICE_UNAVAILABLE, text, refused);
+    };
+    let status = if report.problems.is_empty() {
+        StatusCode::OK
+    } else {
+        StatusCode::UNPROCESSABLE_ENTITY
+    };
+    respond(
+        status,
+        "application/json",
+        format!("{}\n", report.to_json()),
+    )
+}
+
+/// Whether a browser sent this for a page that is not ours: it names the page's origin with every POST (Fetch, "append a
+/// request `Origin` header"), other programs send none.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let host = headers.get(HOST).map(HeaderValue::as_bytes);
+    headers.get_all(ORIGIN).iter().any(|origin| {
+        let origin = origin.as_bytes().strip_prefix(b"http://");
+        origin.is_none() || origin != host
+    })
+}
+
+fn not_allowed(allowed: &'static str, words: &str) -> Response<Full<Bytes>> {
+    let text = "text/plain; charset=utf-8";
+    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, text, words.to_owned());
+    let allowed = HeaderValue::from_static(allowed);
+    response.headers_mut().insert(ALLOW, allowed);
+    response
 }
 
 fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {

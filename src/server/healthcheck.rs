@@ -1,4 +1,4 @@
-//! `sluice healthcheck`: asks a running process whether it is alive, for containers without a shell.
+//! `sluice healthcheck` and `sluice reload`: ask a running process, for containers without a shell.
 //!
 //! One HTTP/1.1 request over TCP, written and read by hand, within a deadline. It refuses https: the admin listener has
 //! none.
@@ -16,18 +16,22 @@ use tokio::net::TcpStream;
 /// the exception).
 const LIMIT: Duration = Duration::from_secs(2);
 
-/// Bytes of an answer that are read: its status line is all that counts.
-const MAX_ANSWER: u64 = 4096;
+/// Longest reload: secrets may lie behind slow disks and commands.
+const RELOAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// Bytes of an answer that are read: the status line is all that counts for health, and a reload of a thousand feeds is
+/// told in less.
+const MAX_ANSWER: u64 = 4 << 20;
 
 /// Why a process does not count as alive.
 #[derive(Debug)]
 pub enum HealthError {
     /// It could not be asked.
     Io(io::Error),
-    /// It answered something else than 200.
+    /// It answered something else than expected.
     Status(String),
-    /// It did not answer in time.
-    TimedOut,
+    /// It did not answer within this time.
+    TimedOut(Duration),
     /// The address is none.
     Url(String),
 }
@@ -37,7 +41,7 @@ impl fmt::Display for HealthError {
         match self {
             Self::Io(error) => write!(f, "cannot ask: {error}"),
             Self::Status(line) => write!(f, "answered {line:?} and not 200"),
-            Self::TimedOut => write!(f, "no answer within {} s", LIMIT.as_secs()),
+            Self::TimedOut(limit) => write!(f, "no answer within {} s", limit.as_secs()),
             Self::Url(url) => write!(f, "{url:?} is no URL such as http://127.0.0.1:6851"),
         }
     }
@@ -47,7 +51,7 @@ impl std::error::Error for HealthError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Status(_) | Self::TimedOut | Self::Url(_) => None,
+            Self::Status(_) | Self::TimedOut(_) | Self::Url(_) => None,
         }
     }
 }
@@ -68,6 +72,47 @@ pub fn url_of(address: SocketAddr) -> String {
 /// # Errors
 /// Why the process does not count as alive.
 pub async fn check(url: &str) -> Result<(), HealthError> {
+    let answer = ask(url, "GET /healthz", LIMIT).await?;
+    match status_of(&answer) {
+        "200" => Ok(()),
+        _ => Err(HealthError::Status(first_line(&answer))),
+    }
+}
+
+/// What a process said to an order to reload.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub enum Reloaded {
+    /// It obeys its configuration; the report is JSON.
+    Obeyed(String),
+    /// The configuration has problems, which the report, JSON, names; nothing changed.
+    Refused(String),
+}
+
+/// Has the process whose admin listener is at `url` read its configuration again.
+///
+/// # Errors
+/// Why nothing is known of that.
+pub async fn reload(url: &str) -> Result<Reloaded, HealthError> {
+    let answer = ask(url, "POST /api/reload", RELOAD_LIMIT).await?;
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    match status_of(&answer) {
+        "200" => Ok(Reloaded::Obeyed(body.to_owned())),
+        "422" => Ok(Reloaded::Refused(body.to_owned())),
+        _ => Err(HealthError::Status(first_line(&answer))),
+    }
+}
+
+fn first_line(answer: &str) -> String {
+    answer.lines().next().unwrap_or_default().to_owned()
+}
+
+fn status_of(answer: &str) -> &str {
+    let line = answer.lines().next().unwrap_or_default();
+    line.split(' ').nth(1).unwrap_or_default()
+}
+
+/// The answer of the admin listener at `url` to a request for `what`, a method and a path.
+async fn ask(url: &str, what: &str, limit: Duration) -> Result<String, HealthError> {
     let wrong = || HealthError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let authority = uri.authority().ok_or_else(wrong)?.as_str();
@@ -78,21 +123,19 @@ pub async fn check(url: &str) -> Result<(), HealthError> {
         Some(_) => authority.to_owned(),
         None => format!("{authority}:{}", super::DEFAULT_ADMIN_PORT),
     };
-    match tokio::time::timeout(LIMIT, ask(&address)).await {
-        Ok(Ok(line)) if line.split(' ').nth(1) == Some("200") => Ok(()),
-        Ok(Ok(line)) => Err(HealthError::Status(line)),
-        Ok(Err(error)) => Err(HealthError::Io(error)),
-        Err(_) => Err(HealthError::TimedOut),
+    match tokio::time::timeout(limit, exchange(&address, what)).await {
+        Ok(answer) => answer.map_err(HealthError::Io),
+        Err(_) => Err(HealthError::TimedOut(limit)),
     }
 }
 
-/// The status line of the answer.
-async fn ask(address: &str) -> io::Result<String> {
+async fn exchange(address: &str, what: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    let request = format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    let request = format!(
+        "{what} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+    );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();
     stream.take(MAX_ANSWER).read_to_end(&mut answer).await?;
-    let text = String::from_utf8_lossy(&answer);
-    Ok(text.lines().next().unwrap_or_default().to_owned())
+    Ok(String::from_utf8_lossy(&answer).into_owned())
 }

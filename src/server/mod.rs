@@ -10,6 +10,7 @@ mod connection;
 pub mod healthcheck;
 mod io;
 mod listen;
+pub mod reload;
 mod signals;
 
 use std::future::Future;
@@ -28,6 +29,7 @@ pub use access_log::write_access_log;
 pub use listen::{BindError, Listeners};
 pub use signals::signals;
 
+use self::reload::Reloader;
 use crate::proxy::{Peer, Proxy};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -107,13 +109,14 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Serves the proxy to clients, and its state to operators, until the first message of `signals`; then drains. A second
+/// Serves the proxy to clients, and its state and orders to reload to operators, until the first message of `signals`; then drains. A second
 /// message ends the draining at once.
 pub async fn run(
     settings: Settings,
     proxy: Proxy,
     listeners: Listeners,
     signals: mpsc::Receiver<()>,
+    reloader: Reloader,
     telemetry: Telemetry,
     tasks: Tasks,
 ) -> Ended {
@@ -125,6 +128,7 @@ pub async fn run(
             async move { proxy.handle(request, peer).await }
         },
         readiness: move || state.readiness(),
+        reloader,
     };
     serve(serving, listeners, signals, telemetry, tasks).await
 }
@@ -136,6 +140,8 @@ struct Serving<H, R> {
     handle: H,
     /// What readiness says besides.
     readiness: R,
+    /// Has the configuration read again.
+    reloader: Reloader,
 }
 
 async fn serve<H, F, B, R>(
@@ -150,12 +156,13 @@ where
     F: Future<Output = Response<B>> + Send + 'static,
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
-    R: Fn() -> serde_json::Value + Clone + Send + 'static,
+    R: Fn() -> serde_json::Value + Clone + Send + Sync + 'static,
 {
     let Serving {
         settings,
         handle,
         readiness,
+        reloader,
     } = serving;
     let limits = |max_connections| Limits {
         max_connections,
@@ -173,9 +180,11 @@ where
     }
     let draining = Arc::new(AtomicBool::new(false));
     if let Some(listener) = listeners.admin {
-        let state = admin::State::new(readiness, telemetry, Arc::clone(&draining));
+        let draining = Arc::clone(&draining);
+        let state = admin::State::new(readiness, telemetry, draining, reloader);
         admin.serve(listener, move |request, _| {
-            std::future::ready(admin::answer(&request, &state))
+            let (parts, state) = (request.into_parts().0, state.clone());
+            async move { admin::answer(&parts, &state).await }
         });
     }
     // A sender that is gone can signal nothing any more, so it counts as the signal.

@@ -11,6 +11,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::healthcheck::{self, HealthError};
+use super::reload::Report;
 use super::*;
 use crate::telemetry::{AccessLine, Format};
 
@@ -54,7 +55,10 @@ async fn the_health_check_ends_within_its_limit() {
     let hanging = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = healthcheck::url_of(hanging.local_addr().unwrap());
     let checked = healthcheck::check(&url).await;
-    assert!(matches!(checked, Err(HealthError::TimedOut)), "{checked:?}");
+    assert!(
+        matches!(checked, Err(HealthError::TimedOut(_))),
+        "{checked:?}"
+    );
 }
 
 #[tokio::test]
@@ -152,13 +156,10 @@ async fn asked(method: Method, path: &str, phase: Phase) -> (StatusCode, String,
     let telemetry = Telemetry::new();
     let draining = Arc::new(AtomicBool::new(phase == Phase::Draining));
     let readiness = || serde_json::json!({"status": "never this", "feeds": 1});
-    let state = admin::State::new(readiness, telemetry, draining);
-    let request = Request::builder()
-        .method(method)
-        .uri(path)
-        .body(())
-        .unwrap();
-    let answer = admin::answer(&request, &state);
+    let (reloader, _) = reload::orders();
+    let state = admin::State::new(readiness, telemetry, draining, reloader);
+    let request = Request::builder().method(method).uri(path);
+    let answer = admin::answer(&request.body(()).unwrap().into_parts().0, &state).await;
     let (parts, body) = answer.into_parts();
     let kind = parts.headers["content-type"].to_str().unwrap().to_owned();
     let body = body.collect().await.unwrap().to_bytes();
@@ -192,6 +193,83 @@ async fn the_admin_listener_answers_health_readiness_and_metrics_and_nothing_els
     }
     let (status, ..) = asked(Method::POST, "/healthz", Phase::Serving).await;
     assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+}
+
+/// What the admin listener answers to an order to reload of which `report` comes.
+async fn ordered(
+    method: Method,
+    origin: Option<&str>,
+    report: Option<Report>,
+) -> (StatusCode, String) {
+    let (reloader, mut orders) = reload::orders();
+    let tasks = Tasks::new();
+    match report {
+        Some(report) => {
+            tasks.spawn("reload", async move {
+                if let Some(waiting) = orders.next().await {
+                    waiting.answer(&report);
+                }
+            });
+        }
+        None => drop(orders),
+    }
+    let readiness = || serde_json::json!({});
+    let state = admin::State::new(readiness, Telemetry::new(), Arc::default(), reloader);
+    let mut request = Request::builder()
+        .method(method)
+        .uri("/api/reload")
+        .header("host", "127.0.0.1:6851");
+    if let Some(origin) = origin {
+        request = request.header("origin", origin);
+    }
+    let answer = admin::answer(&request.body(()).unwrap().into_parts().0, &state).await;
+    let (parts, body) = answer.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    (parts.status, String::from_utf8(body.to_vec()).unwrap())
+}
+
+#[tokio::test]
+async fn an_order_to_reload_says_what_came_of_it() {
+    let changed = Report {
+        changed: vec![serde_json::json!({"setting": "max_hold"})],
+        ..Report::default()
+    };
+    let (status, body) = ordered(Method::POST, None, Some(changed)).await;
+    assert_eq!(status, StatusCode::OK);
+    let expected = r#"{"changed":[{"setting":"max_hold"}],"needs_restart":[],"problems":[]}"#;
+    assert_eq!(body.trim_end(), expected);
+    let refused = Report {
+        problems: vec!["a.toml:1: no".to_owned()],
+        ..Report::default()
+    };
+    let (status, body) = ordered(Method::POST, None, Some(refused)).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+    let expected = r#"{"changed":[],"needs_restart":[],"problems":["a.toml:1: no"]}"#;
+    assert_eq!(body.trim_end(), expected);
+    let (status, _) = ordered(Method::POST, None, None).await;
+    assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test]
+async fn only_a_post_reloads_and_none_of_another_sites_page() {
+    let order = |method, origin| ordered(method, origin, Some(Report::default()));
+    for method in [Method::GET, Method::HEAD, Method::PUT] {
+        let (status, _) = order(method, None).await;
+        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+    }
+    for (origin, expected) in [
+        ("http://127.0.0.1:6851", StatusCode::OK),
+        ("http://evil.test", StatusCode::FORBIDDEN),
+        ("http://127.0.0.1:6850", StatusCode::FORBIDDEN),
+        ("https://127.0.0.1:6851", StatusCode::FORBIDDEN),
+        ("null", StatusCode::FORBIDDEN),
+    ] {
+        assert_eq!(
+            order(Method::POST, Some(origin)).await.0,
+            expected,
+            "{origin}"
+        );
+    }
 }
 
 #[tokio::test]
@@ -230,6 +308,7 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
             }
         },
         readiness: || serde_json::json!({}),
+        reloader: reload::orders().0,
     };
     let running = tasks.spawn(
         "server",

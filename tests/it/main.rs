@@ -25,6 +25,8 @@ mod hold;
 #[cfg(target_os = "linux")]
 mod limits;
 #[cfg(unix)]
+mod orders;
+#[cfg(unix)]
 mod process;
 mod publish;
 mod registrations;

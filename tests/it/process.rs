@@ -18,11 +18,11 @@ pub(crate) fn sluice() -> Command {
     command
 }
 
-fn run(arguments: &[&str]) -> Output {
+pub(crate) fn run(arguments: &[&str]) -> Output {
     sluice().args(arguments).output().unwrap()
 }
 
-fn text(bytes: &[u8]) -> &str {
+pub(crate) fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
@@ -48,17 +48,23 @@ impl Running {
 
     /// Starts it by a command that ends in the binary's name.
     pub(crate) fn start_as(mut command: Command, data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = command
-            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
+        command
             .args([
                 "--upstream",
                 "http://127.0.0.1:9/v3/index.json",
                 "--log",
                 "off",
             ])
+            .args(arguments);
+        Self::launch(command, data_dir)
+    }
+
+    /// Starts it on ports of the system's choice, its upstream and log as the command says.
+    pub(crate) fn launch(mut command: Command, data_dir: &Path) -> Self {
+        let mut child = command
+            .args(["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"])
             .arg("--data-dir")
             .arg(data_dir)
-            .args(arguments)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -86,16 +92,25 @@ impl Running {
     }
 
     pub(crate) fn signal(&self) {
+        self.send(Signal::TERM);
+    }
+
+    pub(crate) fn send(&self, signal: Signal) {
         let pid = Pid::from_child(&self.child);
-        kill_process(pid, Signal::TERM).unwrap();
+        kill_process(pid, signal).unwrap();
     }
 }
 
 pub(crate) fn get(address: &str, path: &str) -> String {
+    exchange(address, &format!("GET {path}"), "")
+}
+
+/// Sends a request without a body and takes the whole answer. `headers` end their lines.
+pub(crate) fn exchange(address: &str, what: &str, headers: &str) -> String {
     let mut stream = TcpStream::connect(address).unwrap();
     write!(
         stream,
-        "GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+        "{what} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{headers}\r\n"
     )
     .unwrap();
     let mut answer = String::new();

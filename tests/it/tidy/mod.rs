@@ -39,6 +39,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
         "server",
         &["clock", "mapped", "platform", "proxy", "tasks", "telemetry"],
     ),
+    ("shell", &[]),
     (
         "store",
         &[
