@@ -246,3 +246,170 @@ impl fmt::Debug for GivenToFeed {
         f.write_str("GivenToFeed")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::super::value::Value as Written;
+    use super::*;
+    use crate::config::{Arguments, Environment, load};
+
+    fn loaded(text: &str, token: &str) -> Config {
+        let variables = [("SLUICE_CONFIG_TOML", text), ("TOKEN", token)];
+        let variables = variables.map(|(name, value)| (OsString::from(name), value.into()));
+        load(&Arguments::default(), &Environment::new(variables)).unwrap()
+    }
+
+    /// Values of every kind; each setting takes one that is not its default.
+    fn values(certificate: &str) -> Vec<Written> {
+        let texts = [
+            "9KiB",
+            "77ms",
+            "7s",
+            "3s",
+            "9MiB",
+            "7MiB",
+            "/nowhere",
+            "127.0.0.1:7",
+            "10.0.0.0/8",
+            "https://a.test",
+            "forwarded",
+            "allow",
+            "json",
+            "trace",
+            "off",
+            "a.test",
+            certificate,
+        ];
+        let texts = texts.map(|text| Written::Text(text.to_owned()));
+        let numbers = [77, 7].map(Written::Integer);
+        texts.into_iter().chain(numbers).collect()
+    }
+
+    #[test]
+    fn every_setting_is_obeyed_or_waits_and_takes_back_all_it_filled() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.pem");
+        let certified = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        std::fs::write(&file, certified.cert.pem()).unwrap();
+        let before = Config::default();
+        for setting in settings::all() {
+            let other = values(file.to_str().unwrap())
+                .into_iter()
+                .find_map(|value| {
+                    let mut config = Config::default();
+                    (setting.field.put)(&mut config, &value).ok()?;
+                    let is_other = (setting.field.text)(&config) != (setting.field.text)(&before);
+                    is_other.then_some(config)
+                });
+            let other = other.unwrap_or_else(|| panic!("no other value for {}", setting.name));
+            let comparison = compare(&before, other.clone());
+            let (named, none, expected) = match setting.on_reload {
+                OnReload::Obeyed => (comparison.changed, comparison.needs_restart, &other),
+                OnReload::Restart => (comparison.needs_restart, comparison.changed, &before),
+            };
+            let [
+                Change::Setting {
+                    feed: None, name, ..
+                },
+            ] = &named[..]
+            else {
+                panic!("{}: {named:?}", setting.name);
+            };
+            assert_eq!((*name, none), (setting.name, Vec::new()));
+            // A field that `put` fills and `take` forgets would differ.
+            let config = format!("{:?}", comparison.config);
+            assert_eq!(config, format!("{expected:?}"), "{}", setting.name);
+            let mut taken = other;
+            (setting.field.take)(&mut taken, &before);
+            assert_eq!(
+                format!("{taken:?}"),
+                format!("{before:?}"),
+                "{}",
+                setting.name
+            );
+        }
+    }
+
+    #[test]
+    fn every_setting_of_a_feed_is_told_and_no_secret_is() {
+        let feed = "[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\n";
+        for setting in feeds::SETTINGS {
+            let partner = match setting.name {
+                "username" => "password = \"x\"\n",
+                name if name.starts_with("password") => "username = \"x\"\n",
+                "header_name" => "header_value = \"x\"\n",
+                name if name.starts_with("header_value") => "header_name = \"x\"\n",
+                _ => "",
+            };
+            let path = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(&path, "hunter2").unwrap();
+            let value = match setting.name {
+                "upstream" => "https://b/i",
+                name if name.ends_with("_file") => path.path().to_str().unwrap(),
+                name if name.ends_with("_env") => "TOKEN",
+                name if name.contains("fresh") || name.contains("outage") => "77s",
+                "username" | "header_name" => "y",
+                _ => "hunter2",
+            };
+            let mut after = feed.to_owned();
+            if setting.name == "upstream" {
+                after = feed.replace("https://a/i", value);
+            } else {
+                after.push_str(&format!("{partner}{} = {value:?}\n", setting.name));
+            }
+            let comparison = compare(&loaded(feed, "x"), loaded(&after, "x"));
+            let told = comparison.changed.iter().filter(|change| {
+                matches!(change, Change::Setting { feed: Some(feed), name, .. }
+                    if feed == "a" && *name == setting.name)
+            });
+            assert_eq!(
+                told.count(),
+                1,
+                "{}: {:?}",
+                setting.name,
+                comparison.changed
+            );
+            let mut shown = format!("{comparison:?}");
+            for change in &comparison.changed {
+                shown.push_str(&format!("{change} {}", change.to_json()));
+            }
+            assert!(!shown.contains("hunter2"), "{}: {shown}", setting.name);
+        }
+    }
+
+    #[test]
+    fn equal_values_in_other_words_are_no_change_and_another_secret_is_one() {
+        let same = compare(
+            &loaded("max_hold = \"60s\"", "x"),
+            loaded("max_hold = \"1m\"", "x"),
+        );
+        assert_eq!((same.changed, same.needs_restart), (Vec::new(), Vec::new()));
+        let feed = "[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\ntoken_env = \"TOKEN\"";
+        let other = compare(&loaded(feed, "x"), loaded(feed, "y"));
+        let [change] = &other.changed[..] else {
+            panic!("{:?}", other.changed);
+        };
+        assert_eq!(change.to_string(), "feed \"a\": credential: changed");
+    }
+
+    #[test]
+    fn feeds_come_go_and_change_places() {
+        let feed =
+            |name: &str| format!("[[feed]]\nname = \"{name}\"\nupstream = \"https://{name}/i\"\n");
+        let before = loaded(&(feed("a") + &feed("b")), "x");
+        let after = loaded(&(feed("c") + &feed("b")), "x");
+        let told: Vec<String> = compare(&before, after)
+            .changed
+            .iter()
+            .map(ToString::to_string)
+            .collect();
+        let expected = [
+            "feed \"c\": added",
+            "feed \"a\": removed",
+            "first feed: \"c\", before \"a\"",
+        ];
+        assert_eq!(told, expected);
+    }
+}

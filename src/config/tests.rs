@@ -117,6 +117,24 @@ fn the_sample_holds_every_setting_with_its_default() {
 }
 
 #[test]
+fn the_sample_says_what_waits_for_a_restart() {
+    let list = SAMPLE
+        .split("Only these wait for a restart:")
+        .nth(1)
+        .unwrap();
+    let list = list.split("\n\n").next().unwrap();
+    let told: Vec<&str> = list
+        .split(|c: char| !c.is_ascii_lowercase() && c != '_')
+        .filter(|name| !name.is_empty())
+        .collect();
+    let waiting: Vec<&str> = settings::all()
+        .filter(|setting| setting.on_reload == setting::OnReload::Restart)
+        .map(|setting| setting.name)
+        .collect();
+    assert_eq!(told, waiting);
+}
+
+#[test]
 fn a_flag_wins_over_the_environment_and_that_over_the_file() {
     let file = "max_hold = \"20s\"\nidle_timeout = \"20s\"\nlog_format = \"json\"";
     let environment = environment(&[
