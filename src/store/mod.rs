@@ -21,6 +21,7 @@ mod record;
 mod recover;
 mod room;
 mod settings;
+mod small_file;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -42,6 +43,7 @@ pub use gates::Raise;
 pub use index::IndexState;
 pub use memory::{Answer, Answers};
 pub use settings::{Fault, NetworkFs, OpenError, Probe, Settings, Step};
+pub use small_file::{ChangeError, SmallFile, Stamp};
 pub use usage::Usage;
 pub use write::{BodyWriter, Draft};
 
