@@ -63,6 +63,7 @@
 //! 10. Only `respond` picks status codes (hyper alone answers what it cannot parse); only [`store`] touches data files;
 //!     only [`upstream::connect`] opens outgoing sockets; only [`tasks`] spawns; only [`mapped`] is unsafe.
 
+pub mod access;
 pub mod cache;
 pub mod clock;
 pub mod config;
