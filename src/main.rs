@@ -14,11 +14,13 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use tokio::runtime::Builder;
 
+use sluice::access::rules::Right;
+use sluice::access::{self, Guard};
 use sluice::clock::Clock;
 use sluice::config::{self, Arguments, Config, Environment, Repeats};
 use sluice::platform::{self, Portability};
-use sluice::proxy::Proxy;
 use sluice::proxy::welcome::{Shell, Source, Welcome};
+use sluice::proxy::{Doors, Proxy};
 use sluice::server::healthcheck::Reloaded;
 use sluice::server::{self, Ended, Listeners, healthcheck};
 use sluice::store::Store;
@@ -59,9 +61,15 @@ fn main() -> ExitCode {
         Some(("healthcheck", matches)) => {
             check_health(matches.get_one::<String>("admin").cloned(), &environment)
         }
+        Some(("password", matches)) => {
+            let name = matches.get_one::<String>("NAME").cloned();
+            let input = &mut std::io::stdin().lock();
+            told(access::command::hash(&name.unwrap_or_default(), input))
+        }
         Some(("reload", matches)) => {
             order_reload(matches.get_one::<String>("admin").cloned(), &environment)
         }
+        Some(("token", matches)) => manage_tokens(matches, &environment),
         Some(_) | None => {
             let arguments = arguments(&matches);
             match config::load(&arguments, &environment) {
@@ -121,6 +129,8 @@ fn command() -> Command {
                 .about("Has a running process read its configuration again; exit code 2 if that has problems")
                 .arg(admin_url()),
         )
+        .subcommand(access::command::password())
+        .subcommand(access::command::token())
 }
 
 fn admin_url() -> Arg {
@@ -205,6 +215,50 @@ fn ask_admin<T>(
         .map_err(|error| fail(&format!("{url}: {error}")))
 }
 
+/// Makes, lists or revokes tokens where the configuration puts them.
+fn manage_tokens(matches: &ArgMatches, environment: &Environment) -> ExitCode {
+    let inner = matches.subcommand().map_or(matches, |(_, inner)| inner);
+    let place = |flag: &str| {
+        let value = inner.get_one::<String>(flag)?;
+        Some((flag.replace('-', "_"), vec![value.clone()]))
+    };
+    let arguments = Arguments {
+        config: inner.get_one::<String>("config").cloned(),
+        settings: ["data-dir", "tokens-file"]
+            .into_iter()
+            .filter_map(place)
+            .collect(),
+    };
+    let config = match config::load(&arguments, environment) {
+        Ok(config) => config,
+        Err(problems) => return usage(&problems),
+    };
+    let feeds: Vec<(&str, bool)> = config
+        .proxy
+        .feeds
+        .iter()
+        .map(|feed| (feed.name.as_str(), feed.clients.guard(Right::Push)))
+        .collect();
+    let scene = access::command::Scene {
+        settings: &config.access,
+        feeds: &feeds,
+        now: Clock::system().now(),
+    };
+    told(access::command::run(matches, &scene))
+}
+
+/// Says what a command has to say: results on standard output, words for people on standard error.
+fn told(result: Result<access::command::Said, String>) -> ExitCode {
+    match result {
+        Ok(said) => {
+            complain(&said.note);
+            say(&said.out);
+            ExitCode::SUCCESS
+        }
+        Err(reason) => fail(&reason),
+    }
+}
+
 fn usage(problems: &config::Problems) -> ExitCode {
     complain(&format!("{problems}\n"));
     ExitCode::from(USAGE)
@@ -275,6 +329,15 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     };
     let counted = store.clone();
     telemetry.collect(move |samples| count_store(&counted.usage(), samples));
+    let guard = Guard::open(
+        config.access.clone(),
+        clock.clone(),
+        tasks.clone(),
+        telemetry.clone(),
+    )
+    .await
+    .map_err(|problems| problems.to_string())?;
+    guard.keep_watch();
     let via_token = store.identity().to_owned();
     let product = Product {
         via_token: via_token.clone(),
@@ -285,10 +348,14 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     let settings = config.upstream.clone();
     let upstream = Upstream::new(settings, network, clock.clone(), tasks.clone(), product);
     let announcement = announcement(&config, &listeners);
+    let doors = Doors {
+        guard,
+        store: store.clone(),
+        upstream: upstream.clone(),
+    };
     let proxy = Proxy::new(
         config.proxy.clone(),
-        store.clone(),
-        upstream.clone(),
+        doors,
         clock,
         tasks.clone(),
         telemetry.clone(),

@@ -11,7 +11,8 @@ use ring::digest::{Context, SHA256};
 use super::settings::Settings;
 use super::tokens::Tokens;
 use super::users::Users;
-use crate::store::{SmallFile, Stamp};
+use crate::store::SmallFile;
+use crate::store::Stamp;
 
 /// What the files say.
 #[derive(Clone, Debug, Default)]

@@ -172,7 +172,7 @@ fn feed_changes(
             values,
         });
     };
-    let mut of_credential = 0;
+    let (mut of_credential, mut of_push_key) = (0, 0);
     for setting in feeds::SETTINGS {
         let (from, to) = (old.0.get(setting.name), new.0.get(setting.name));
         if from == to {
@@ -182,10 +182,14 @@ fn feed_changes(
         let values = (setting.shown == Shown::Yes).then(|| (words(from), words(to)));
         change(setting.name, values);
         of_credential += usize::from(feeds::is_of_credential(setting.name));
+        of_push_key += usize::from(setting.name.starts_with("push_key"));
     }
     // A file or variable that the settings name holds another secret.
     if before.credential != after.credential && of_credential == 0 {
         change("credential", None);
+    }
+    if before.clients.push_key != after.clients.push_key && of_push_key == 0 {
+        change("push_key", None);
     }
 }
 
@@ -262,7 +266,7 @@ mod tests {
     }
 
     /// Values of every kind; each setting takes one that is not its default.
-    fn values(certificate: &str) -> Vec<Written> {
+    fn values(certificate: &str, users: &str) -> Vec<Written> {
         let texts = [
             "9KiB",
             "77ms",
@@ -275,6 +279,7 @@ mod tests {
             "10.0.0.0/8",
             "https://a.test",
             "forwarded",
+            users,
             "allow",
             "json",
             "trace",
@@ -293,9 +298,11 @@ mod tests {
         let file = folder.path().join("a.pem");
         let certified = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
         std::fs::write(&file, certified.cert.pem()).unwrap();
+        let users = folder.path().join("users");
+        std::fs::write(&users, "").unwrap();
         let before = Config::default();
         for setting in settings::all() {
-            let other = values(file.to_str().unwrap())
+            let other = values(file.to_str().unwrap(), users.to_str().unwrap())
                 .into_iter()
                 .find_map(|value| {
                     let mut config = Config::default();
@@ -334,12 +341,15 @@ mod tests {
 
     #[test]
     fn every_setting_of_a_feed_is_told_and_no_secret_is() {
-        let feed = "[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\n";
+        let users = tempfile::NamedTempFile::new().unwrap();
+        let users = format!("users_file = {:?}\n", users.path());
+        let feed = &format!("{users}[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\n");
         for setting in feeds::SETTINGS {
             let partner = match setting.name {
                 "username" => "password = \"x\"\n",
                 name if name.starts_with("password") => "username = \"x\"\n",
                 "header_name" => "header_value = \"x\"\n",
+                "readers" | "pushers" => "access = \"own\"\n",
                 name if name.starts_with("header_value") => "header_name = \"x\"\n",
                 _ => "",
             };
@@ -350,7 +360,8 @@ mod tests {
                 name if name.ends_with("_file") => path.path().to_str().unwrap(),
                 name if name.ends_with("_env") => "TOKEN",
                 name if name.contains("fresh") || name.contains("outage") => "77s",
-                "username" | "header_name" => "y",
+                "access" => "own",
+                "username" | "header_name" | "readers" | "pushers" => "y",
                 _ => "hunter2",
             };
             let mut after = feed.to_owned();

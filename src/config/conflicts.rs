@@ -53,6 +53,32 @@ pub(super) fn find(config: &mut Config, places: &HashMap<&'static str, Place>) -
     conflicts.found
 }
 
+/// Lists of users without a file of users: every name in them is nobody's.
+pub(super) fn find_users(config: &Config, places: &HashMap<&'static str, Place>) -> Vec<Problem> {
+    let mut conflicts = Conflicts {
+        places,
+        found: Vec::new(),
+    };
+    if config.access.users_file.is_some() {
+        return conflicts.found;
+    }
+    let expected = "users_file beside it";
+    if !config.access.admins.is_empty() {
+        conflicts.push("admins", config.access.admins.join(", "), expected);
+    }
+    for feed in &config.proxy.feeds {
+        let readers = feed.clients.readers.iter().flatten();
+        let names: Vec<&str> = readers
+            .chain(&feed.clients.pushers)
+            .map(String::as_str)
+            .collect();
+        if !names.is_empty() {
+            conflicts.push("readers and pushers", names.join(", "), expected);
+        }
+    }
+    conflicts.found
+}
+
 struct Conflicts<'a> {
     places: &'a HashMap<&'static str, Place>,
     found: Vec<Problem>,

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use http::{HeaderName, HeaderValue};
 
+use crate::access::rules::{Mode, PushKey, Rules};
 use crate::proxy::{FeedSettings, Freshness};
 use crate::upstream::auth::Credential;
 
@@ -29,6 +30,10 @@ pub(super) struct Draft {
     freshness: Freshness,
     /// What was given, in words.
     pub(super) given: GivenToFeed,
+    mode: Mode,
+    pushers: Vec<String>,
+    push_key: Option<Secret>,
+    readers: Option<Vec<String>>,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
 }
@@ -134,6 +139,12 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "header_value", No, |draft, value| draft.header_value = secret(value)?;
     "header_value_file", Yes, |draft, value| draft.header_value = secret_file(value)?;
     "header_value_env", Yes, |draft, value| draft.header_value = secret_env(value)?;
+    "access", Yes, |draft, value| draft.mode = value.word(MODES)?;
+    "readers", Yes, |draft, value| draft.readers = Some(super::users::names(value)?);
+    "pushers", Yes, |draft, value| draft.pushers = super::users::names(value)?;
+    "push_key", No, |draft, value| draft.push_key = secret(value)?;
+    "push_key_file", Yes, |draft, value| draft.push_key = secret_file(value)?;
+    "push_key_env", Yes, |draft, value| draft.push_key = secret_env(value)?;
     "version_list_fresh", Yes, |draft, value| draft.freshness.version_list = fresh(value)?;
     "registration_fresh", Yes, |draft, value| draft.freshness.registration = fresh(value)?;
     "page_named_fresh", Yes, |draft, value| draft.freshness.page_named = fresh(value)?;
@@ -152,6 +163,8 @@ pub(super) fn is_of_credential(name: &str) -> bool {
         .iter()
         .any(|part| name.starts_with(part))
 }
+
+const MODES: &[(&str, Mode)] = &[("open", Mode::Open), ("own", Mode::Own)];
 
 fn username(value: &Value) -> Result<String, String> {
     // RFC 7617 section 2: the first colon ends the user's name.
@@ -264,6 +277,7 @@ pub(super) fn finish(
             token: resolve("token", &draft.token),
             header_value: resolve("header_value", &draft.header_value),
         };
+        let push_key = resolve("push_key", &draft.push_key);
         let credential = match credential(&draft, secrets) {
             Ok(credential) => credential,
             Err(_) if draft.wrong.iter().any(|name| *name != "upstream") => None,
@@ -272,9 +286,18 @@ pub(super) fn finish(
                 None
             }
         };
+        if let Err((setting, expected)) = check_clients(&draft, push_key.as_deref()) {
+            problem(setting, None, expected.to_owned());
+        }
         feeds.push(FeedSettings {
             name: draft.name,
             upstream: draft.upstream.unwrap_or_default(),
+            clients: Rules {
+                mode: draft.mode,
+                push_key: push_key.map(PushKey::new),
+                pushers: draft.pushers,
+                readers: draft.readers,
+            },
             credential,
             freshness: draft.freshness,
         });
@@ -360,6 +383,28 @@ fn credential(
         }));
     }
     Ok(None)
+}
+
+/// Whether what is said of clients makes sense together: a list of users that nobody would look at is a mistake that
+/// leaves a feed open.
+fn check_clients(
+    draft: &Draft,
+    push_key: Option<&str>,
+) -> Result<(), (&'static str, &'static str)> {
+    if let Some(key) = push_key {
+        header_safe(key, "push_key")?;
+    }
+    // A wrong value of `access` is reported already.
+    if draft.mode != Mode::Open || draft.wrong.contains(&"access") {
+        return Ok(());
+    }
+    if draft.readers.is_some() {
+        return Err(("readers", "access = \"own\" beside it"));
+    }
+    if !draft.pushers.is_empty() && draft.push_key.is_none() {
+        return Err(("pushers", "access = \"own\" or push_key beside it"));
+    }
+    Ok(())
 }
 
 fn header_safe(value: &str, setting: &'static str) -> Result<(), (&'static str, &'static str)> {

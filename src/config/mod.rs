@@ -13,6 +13,7 @@ mod roots;
 mod setting;
 mod settings;
 mod sources;
+mod users;
 mod value;
 
 use std::collections::HashMap;
@@ -25,7 +26,7 @@ pub use sources::Environment;
 
 use rustls::pki_types::CertificateDer;
 
-use crate::{proxy, server, store, telemetry, upstream};
+use crate::{access, proxy, server, store, telemetry, upstream};
 use feeds::{Draft, Shown};
 use setting::{Arity, Setting};
 use settings::GROUPS;
@@ -35,6 +36,8 @@ use value::Value;
 /// A checked configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Config {
+    /// Where users and tokens are kept, and who administers.
+    pub access: access::Settings,
     /// How clients see us, and the feeds.
     pub proxy: proxy::Settings,
     /// Listeners, their limits and draining.
@@ -155,6 +158,9 @@ pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, 
         config.given.note_feed(&draft.name, draft.given.clone());
     }
     reading.config.proxy.feeds = feeds::finish(drafts, environment, Files, &mut reading.problems);
+    for problem in conflicts::find_users(&reading.config, &reading.places) {
+        reading.problems.push(problem);
+    }
     if reading.problems.is_empty() {
         Ok(reading.config)
     } else {

@@ -138,13 +138,51 @@ const FACE: &[Setting] = &[
     ),
 ];
 
+/// Settings of users and tokens.
+const ACCESS: &[Setting] = &[
+    one(
+        "users_file",
+        Restart,
+        "File of users, as htpasswd -B and sluice password write it",
+        fields!(access.users_file; |config, value| {
+            let path = value.path()?;
+            // Set although it may be wrong, so that no list of users is called one without a file.
+            config.access.users_file = Some(path.clone());
+            super::users::check(&path)
+        }),
+    ),
+    one(
+        "tokens_file",
+        Restart,
+        "File of tokens, which sluice token writes [default: in the data folder]",
+        fields!(access.tokens_file; |config, value| {
+            config.access.tokens_file = Some(value.path()?);
+            Ok(())
+        }),
+    ),
+    many(
+        "admins",
+        Restart,
+        "Users who may use the admin listener's interface",
+        fields!(access.admins; |config, value| {
+            config.access.admins = super::users::names(value)?;
+            Ok(())
+        }),
+    ),
+];
+
 /// Settings of the store.
 const STORE: &[Setting] = &[
     one(
         "data_dir",
         Restart,
         "Folder of everything that is kept",
-        put!(store.data_dir = value.path()),
+        fields!(store.data_dir, access.data_dir; |config, value| {
+            let path = value.path()?;
+            config.access.data_dir.clone_from(&path);
+            config.store.data_dir = path;
+            Ok(())
+        }),
     ),
     one(
         "max_store_bytes",
@@ -392,6 +430,7 @@ const FORMATS: &[(&str, Format)] = &[("human", Format::Human), ("json", Format::
 pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Serving", SERVING),
     ("How clients see us", FACE),
+    ("Users and tokens", ACCESS),
     ("Store", STORE),
     ("Upstreams", UPSTREAM),
     ("Logs", LOGS),

@@ -3,6 +3,7 @@
 //! Read [`Proxy::handle`] top to bottom: who asks and by what name, where the path leads, what memory has, what the view
 //! shows, and the response. It joins the store and the upstream and touches no socket, file or index itself.
 
+mod admit;
 mod asks;
 pub mod base;
 mod body;
@@ -16,10 +17,12 @@ mod links;
 mod live;
 pub mod outcome;
 mod past;
+mod peeked;
 mod places;
 mod publish;
 mod reads;
 mod recent;
+mod refusal;
 mod render;
 mod respond;
 pub mod route;
@@ -43,6 +46,7 @@ use http::{Method, Request, Response, request};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use self::admit::Admitted;
 use self::asks::gate_name;
 pub use self::body::{Body, BodyError};
 use self::content::{ContentState, HeadState};
@@ -52,17 +56,19 @@ use self::feed::Feed;
 use self::outcome::{Outcome, Subject};
 use self::reads::answer_absent;
 use self::recent::Recent;
+use self::refusal::Refusal;
 use self::render::{Coding, Order};
 pub use self::respond::Transport;
-use self::respond::{Facts, Note, Refusal};
+use self::respond::{Facts, Note};
 use self::route::{Resource, Route, RouteError};
 pub use self::settings::{FeedSettings, Freshness, Settings};
 use self::shortcut::Meaning;
 use self::snapshot::Reloads;
 pub use self::snapshot::Snapshot;
-pub use self::state::FeedError;
+pub use self::state::{Doors, FeedError};
 use self::told::{Told, class_of, id_of, note_of, subject_of, via_of, what};
 use self::view::{Query, Seen};
+use crate::access::Guard;
 use crate::cache::cache_control::RequestCaching;
 use crate::cache::decision::Demand;
 use crate::cache::key::Key;
@@ -99,6 +105,8 @@ pub struct Shared {
     reloads: Reloads,
     store: Store,
     upstream: Upstream,
+    /// Knows users and tokens.
+    guard: Guard,
     clock: Clock,
     tasks: Tasks,
     telemetry: Telemetry,
@@ -162,13 +170,17 @@ impl Proxy {
     /// [`FeedError`] if a feed cannot be mounted.
     pub fn new(
         settings: Settings,
-        store: Store,
-        upstream: Upstream,
+        doors: Doors,
         clock: Clock,
         tasks: Tasks,
         telemetry: Telemetry,
         via_token: &str,
     ) -> Result<Self, FeedError> {
+        let Doors {
+            guard,
+            store,
+            upstream,
+        } = doors;
         let reloads = Reloads::default();
         let feeds = snapshot::mount(&settings, &[], &reloads)?;
         snapshot::set_probes(&upstream, &feeds);
@@ -177,6 +189,7 @@ impl Proxy {
             reloads,
             store,
             upstream,
+            guard,
             clock,
             tasks,
             telemetry,
@@ -308,6 +321,11 @@ impl Proxy {
             feed: Some(Arc::clone(&feed.name)),
             ..subject_of(&resource)
         };
+        let admitted = self.admit(feed, &resource, request, facts, address.client, told);
+        let Admitted { request, caller } = match admitted.await {
+            Ok(admitted) => admitted,
+            Err(refused) => return refused,
+        };
         let base = match name {
             None => format!("{}/v3/", address.base_url),
             Some(name) => format!("{}/{name}/v3/", address.base_url),
@@ -315,7 +333,7 @@ impl Proxy {
         let is_search = matches!(resource, Resource::Autocomplete | Resource::Search);
         match &resource {
             Resource::Publish(_) | Resource::SymbolPublish(_) => {
-                return self.publish(feed, &resource, request, facts).await;
+                return self.publish(feed, &resource, request, caller, facts).await;
             }
             _ if is_search && *facts.method == Method::OPTIONS => return respond::preflight(facts),
             _ if !is_read => {

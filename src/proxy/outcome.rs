@@ -82,6 +82,10 @@ pub enum Reason {
     Closed,
     /// No connection could be made.
     ConnectFailed,
+    /// The client's user, password or token is wrong or over.
+    CredentialRefused,
+    /// The client is known and has not the right.
+    Forbidden,
     /// A client demanded that the upstream be asked.
     Forced,
     /// The time that a request may wait ran out.
@@ -92,6 +96,8 @@ pub enum Reason {
     Loop,
     /// The upstream's name does not resolve.
     NameNotFound,
+    /// The client brought no credential where one is asked for.
+    NoCredential,
     /// The upstream does not offer this.
     NotOffered,
     /// The upstream demands a credential or refused the one it got.
@@ -108,6 +114,8 @@ pub enum Reason {
     SlowOrigin,
     /// The store could not take or give the body.
     Store,
+    /// Too many wrong passwords came.
+    Throttled,
     /// No answer in time.
     TimedOut,
     /// TLS with the upstream failed.
@@ -128,11 +136,14 @@ impl Reason {
             Self::BreakerOpen => "breaker-open",
             Self::Closed => "closed",
             Self::ConnectFailed => "connect-failed",
+            Self::CredentialRefused => "credential-refused",
+            Self::Forbidden => "forbidden",
             Self::Forced => "forced",
             Self::HeldOut => "held-out",
             Self::Internal => "internal",
             Self::Loop => "loop",
             Self::NameNotFound => "name-not-found",
+            Self::NoCredential => "no-credential",
             Self::NotOffered => "not-offered",
             Self::NotAuthorized => "not-authorized",
             Self::OnlyIfCached => "only-if-cached",
@@ -141,6 +152,7 @@ impl Reason {
             Self::Replaced => "replaced",
             Self::SlowOrigin => "slow-origin",
             Self::Store => "store",
+            Self::Throttled => "throttled",
             Self::TimedOut => "timed-out",
             Self::Tls => "tls",
             Self::TooLarge => "too-large",
@@ -195,6 +207,8 @@ pub struct Completed<'a> {
     pub at: SystemTime,
     /// How long that took.
     pub took: Duration,
+    /// Which user or token asked, where that was asked and is logged.
+    pub caller: Option<&'a str>,
     /// The client's address, from `X-Forwarded-For` where the peer is trusted.
     pub client: IpAddr,
     /// `X-NuGet-Session-Id`, if sent.

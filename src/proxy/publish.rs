@@ -5,24 +5,24 @@
 //! answer may be lost after the upstream acted (protocol fact 3.5.8).
 
 use std::fmt;
-use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Response, StatusCode};
-use http_body::{Frame, SizeHint};
 
+use super::admit;
 use super::body::{Body, Source};
 use super::failure::Failure;
 use super::feed::Feed;
 use super::outcome::{Outcome, Reason};
-use super::respond::{self, Facts, Note, Refusal};
+use super::peeked::{NotAhead, Peek, Peeked};
+use super::refusal::Refusal;
+use super::respond::{self, Facts, Note};
 use super::route::{Published, Resource};
 use super::{Incoming, Proxy};
+use crate::access::rules::Caller;
 use crate::clock::Clock;
-use crate::nuget::push::PushPeek;
 use crate::store::{Raise, Store};
 use crate::upstream::{PublishFault, PublishRequest, Sent};
 
@@ -55,6 +55,7 @@ impl Proxy {
         feed: &Arc<Feed>,
         resource: &Resource,
         request: Incoming<'_, B>,
+        caller: Option<Caller>,
         facts: &Facts<'_>,
     ) -> Response<Body>
     where
@@ -68,6 +69,11 @@ impl Proxy {
         if let Err(allowed) = check_method(named, facts.method) {
             return respond::refusal(facts, &Refusal::MethodNotAllowed(allowed));
         }
+        let peek = Peek::new(content_type_of(facts.headers));
+        let mut body = Peeked::new(request.body, peek.clone());
+        if let Err(refusal) = self.may_publish(caller.as_ref(), named, &mut body).await {
+            return self.turn_away(body, facts, &refusal).await;
+        }
         let place = match self.model(feed, request.via, self.clock.instant()).await {
             Ok(model) => model.locate(resource, ""),
             Err(failure) => Err(failure),
@@ -77,29 +83,23 @@ impl Proxy {
             Ok(None) => return self.publish_failed(facts, &Failure::NotOffered(resource.kind())),
             Err(failure) => return self.publish_failed(facts, &failure),
         };
-        let content_type = facts
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let peek = Arc::new(Mutex::new(PushPeek::new(content_type)));
+        let mut headers = selected(facts.headers, &FORWARDED);
+        admit::put_key(&mut headers, &feed.settings.clients);
         let mut aftermath = Aftermath {
             clock: self.clock.clone(),
             store: self.store.clone(),
             feed: Arc::clone(feed),
             named: named.cloned(),
             is_delete: *facts.method == Method::DELETE,
-            peek: Arc::clone(&peek),
+            peek,
             was_sent: true,
         };
         let reply = self
             .upstream
             .publish(PublishRequest {
                 access: feed.access.clone(),
-                body: Peeked {
-                    body: Box::pin(request.body),
-                    peek,
-                },
-                headers: selected(facts.headers, &FORWARDED),
+                body,
+                headers,
                 length: length_in(facts.headers),
                 method: facts.method.clone(),
                 url,
@@ -124,6 +124,36 @@ impl Proxy {
                 self.publish_fault(feed, facts, &error.fault)
             }
         }
+    }
+
+    /// Whether the caller may do this to the package, which an upload is read ahead for where that matters.
+    async fn may_publish<B>(
+        &self,
+        caller: Option<&Caller>,
+        named: Option<&Published>,
+        body: &mut Peeked<B>,
+    ) -> Result<(), Refusal>
+    where
+        B: http_body::Body<Data = Bytes> + Send,
+    {
+        let Some(caller) = caller else { return Ok(()) };
+        if let Some(named) = named {
+            return caller.may_push(Some(&named.id)).map_err(Refusal::Forbidden);
+        }
+        // Whoever may push what is not known may push everything.
+        if caller.may_push(None).is_ok() {
+            return Ok(());
+        }
+        let idle_timeout = self.upstream.settings().idle_timeout;
+        match body.read_ahead(idle_timeout).await {
+            Ok(()) => {}
+            Err(NotAhead::BrokenOff) => {
+                return Err(Refusal::BadRequest("the upload broke off".into()));
+            }
+            Err(NotAhead::Stalled) => return Err(Refusal::Stalled),
+        }
+        let id = body.id();
+        caller.may_push(id.as_ref()).map_err(Refusal::Forbidden)
     }
 
     fn publish_fault(
@@ -178,6 +208,10 @@ fn check_method(named: Option<&Published>, method: &Method) -> Result<(), &'stat
     }
 }
 
+fn content_type_of(headers: &HeaderMap) -> Option<&str> {
+    headers.get(header::CONTENT_TYPE)?.to_str().ok()
+}
+
 /// The length of a request's body, if the client says it.
 fn length_in(headers: &HeaderMap) -> Option<u64> {
     let value = headers.get(header::CONTENT_LENGTH)?;
@@ -223,7 +257,7 @@ struct Aftermath {
     feed: Arc<Feed>,
     named: Option<Published>,
     is_delete: bool,
-    peek: Arc<Mutex<PushPeek>>,
+    peek: Peek,
     was_sent: bool,
 }
 
@@ -232,15 +266,11 @@ impl Drop for Aftermath {
         if !self.was_sent {
             return;
         }
-        let peeked = || {
-            let peek = self.peek.lock().unwrap_or_else(PoisonError::into_inner);
-            peek.identify().map(|(id, _)| id)
-        };
         let id = self
             .named
             .as_ref()
             .map(|named| named.id.clone())
-            .or_else(peeked);
+            .or_else(|| self.peek.id());
         let name = &*self.feed.name;
         let id = id.as_ref().map(|id| id.as_str());
         let epoch = self.store.raise(name, id, Raise::Publish);
@@ -249,41 +279,6 @@ impl Drop for Aftermath {
             self.store
                 .raise_version(name, named.id.as_str(), named.version.as_str());
         }
-    }
-}
-
-/// A client's body, seen while it passes.
-struct Peeked<B> {
-    body: Pin<Box<B>>,
-    peek: Arc<Mutex<PushPeek>>,
-}
-
-impl<B: http_body::Body<Data = Bytes>> http_body::Body for Peeked<B> {
-    type Data = Bytes;
-    type Error = B::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        let frame = ready!(self.body.as_mut().poll_frame(context));
-        if let Some(Ok(frame)) = &frame
-            && let Some(bytes) = frame.data_ref()
-        {
-            let mut peek = self.peek.lock().unwrap_or_else(PoisonError::into_inner);
-            if !peek.is_full() {
-                peek.feed(bytes);
-            }
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }
 

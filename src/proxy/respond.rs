@@ -15,6 +15,7 @@ use super::body::{Body, Source};
 use super::failure::Failure;
 use super::live::{Live, StoredRescue};
 use super::outcome::{Outcome, Reason, cache_status};
+use super::refusal::Refusal;
 use super::words::{reason_phrase, words_for};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, Satisfied};
@@ -75,25 +76,6 @@ impl Note {
             validated_at: None,
         }
     }
-}
-
-/// Why a request is turned away: the client's side.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub(super) enum Refusal {
-    /// It makes no sense: what was expected.
-    BadRequest(String),
-    /// It came round to us again.
-    Loop,
-    /// The resource does not know this method.
-    MethodNotAllowed(&'static str),
-    /// It is for another host.
-    Misdirected(String),
-    /// Nothing lies at its path.
-    NoSuchPath(String),
-    /// Its body stopped coming.
-    Stalled,
-    /// Its body is larger than allowed.
-    TooLarge(String),
 }
 
 /// A rendered document.
@@ -261,6 +243,7 @@ pub(super) fn failure(
 pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
     let (status, text) = match refusal {
         Refusal::BadRequest(problem) => (StatusCode::BAD_REQUEST, problem.clone()),
+        Refusal::Forbidden(said) => (StatusCode::FORBIDDEN, said.clone()),
         Refusal::Loop => (
             StatusCode::LOOP_DETECTED,
             "the request has passed this instance before: its upstream leads back to it".into(),
@@ -275,9 +258,11 @@ pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
             StatusCode::REQUEST_TIMEOUT,
             "the upload stopped coming".into(),
         ),
+        Refusal::Throttled(said) => (StatusCode::TOO_MANY_REQUESTS, said.clone()),
         Refusal::TooLarge(problem) => (StatusCode::PAYLOAD_TOO_LARGE, problem.clone()),
+        Refusal::Unauthenticated { said, .. } => (StatusCode::UNAUTHORIZED, said.clone()),
     };
-    let note = Note::of(Outcome::Refused, Some(Reason::BadRequest));
+    let note = Note::of(Outcome::Refused, Some(refusal.reason()));
     let mut response = plain(
         facts,
         status,
@@ -285,12 +270,33 @@ pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
         format!("Sluice: {text}.\n"),
         &note,
     );
-    if let Refusal::MethodNotAllowed(allowed) = refusal {
-        response
-            .headers_mut()
-            .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    let headers = response.headers_mut();
+    match refusal {
+        Refusal::MethodNotAllowed(allowed) => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+        }
+        Refusal::Throttled(_) => {
+            // The client obeys up to an hour of it (protocol fact 3.5.3).
+            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Refusal::Unauthenticated { feed, .. } => {
+            headers.insert(header::WWW_AUTHENTICATE, challenge(feed));
+        }
+        Refusal::BadRequest(_)
+        | Refusal::Forbidden(_)
+        | Refusal::Loop
+        | Refusal::Misdirected(_)
+        | Refusal::NoSuchPath(_)
+        | Refusal::Stalled
+        | Refusal::TooLarge(_) => {}
     }
     response
+}
+
+/// What clients answer with a user and a password (protocol fact 5.1.2). A feed's name holds nothing to be quoted.
+fn challenge(feed: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("Basic realm=\"Sluice feed {feed}\""))
+        .unwrap_or(HeaderValue::from_static("Basic realm=\"Sluice\""))
 }
 
 /// A page of our own.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::base;
 use super::route::Class;
+use crate::access::rules::Rules;
 use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
 use crate::upstream::auth::Credential;
 
@@ -52,6 +53,8 @@ pub struct FeedSettings {
     pub name: String,
     /// URL of the upstream's service index, used as it is (protocol fact 1.1.21).
     pub upstream: String,
+    /// What it asks of its clients.
+    pub clients: Rules,
     /// What it is asked with.
     pub credential: Option<Credential>,
     /// How long its documents stay fresh.
@@ -65,6 +68,7 @@ impl FeedSettings {
         Self {
             name: name.to_owned(),
             upstream: upstream.to_owned(),
+            clients: Rules::default(),
             credential: None,
             freshness: Freshness::default(),
         }

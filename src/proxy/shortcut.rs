@@ -92,6 +92,8 @@ impl Snapshot {
         if !is_plain(facts.headers, known.depends_on_session) {
             return None;
         }
+        let client = peer.addr.ip().to_canonical();
+        let caller = self.admit_at_once(&known.feed, known.class, facts.headers, client)?;
         let key = match Coding::of(facts.headers) {
             Coding::Gzip => &known.gzip,
             Coding::Identity => &known.identity,
@@ -111,6 +113,9 @@ impl Snapshot {
                 .map(|id| id.as_str().to_owned()),
             ..Subject::default()
         };
+        let caller = caller
+            .filter(|_| is_logged)
+            .map(|caller| caller.to_string());
         let text = |name: &str| {
             facts
                 .headers
@@ -122,7 +127,8 @@ impl Snapshot {
             &Completed {
                 at: facts.clock.now(),
                 took: began.elapsed(),
-                client: peer.addr.ip().to_canonical(),
+                caller: caller.as_deref(),
+                client,
                 session: text("x-nuget-session-id").filter(|_| is_logged),
                 agent: text(header::USER_AGENT.as_str()).filter(|_| is_logged),
                 method: facts.method.as_str(),
@@ -190,12 +196,13 @@ fn name_of(parts: &request::Parts) -> Option<String> {
 }
 
 /// Whether no header changes what the request means: those listed say who asks and which form is wanted, all of which
-/// the shortcut looks at or no answer depends on.
+/// the shortcut looks at or no answer depends on. Whether whoever asks may, is asked anew each time.
 fn is_plain(headers: &HeaderMap, depends_on_session: bool) -> bool {
     headers.keys().all(|name| match name.as_str() {
         "accept"
         | "accept-encoding"
         | "accept-language"
+        | "authorization"
         | "connection"
         | "host"
         | "if-none-match"

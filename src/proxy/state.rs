@@ -7,8 +7,22 @@ use http::Response;
 use super::body::Body;
 use super::respond::{self, Facts};
 use super::{Proxy, welcome};
+use crate::access::Guard;
+use crate::store::Store;
+use crate::upstream::Upstream;
 use crate::upstream::auth::BadCredential;
 use crate::upstream::url::BadUrl;
+
+/// What a proxy stands between.
+#[derive(Clone, Debug)]
+pub struct Doors {
+    /// To users and tokens.
+    pub guard: Guard,
+    /// To what is kept.
+    pub store: Store,
+    /// To the upstreams.
+    pub upstream: Upstream,
+}
 
 /// A feed that cannot be mounted.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,6 +45,12 @@ impl fmt::Display for FeedError {
 impl std::error::Error for FeedError {}
 
 impl Proxy {
+    /// Who knows users and tokens.
+    #[must_use]
+    pub fn guard(&self) -> &Guard {
+        &self.guard
+    }
+
     /// What the upstreams' state is, for `/readyz`.
     #[must_use]
     pub fn readiness(&self) -> serde_json::Value {

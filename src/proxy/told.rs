@@ -10,6 +10,7 @@ use super::outcome::{Completed, Outcome, Reason, Subject};
 use super::respond::{Facts, Note};
 use super::route::{Class, LinkSubject, Resource};
 use super::{Peer, Proxy};
+use crate::access::rules::Caller;
 use crate::nuget::id::PackageId;
 use crate::store::Answer;
 use crate::telemetry::{AccessLine, Request, Telemetry};
@@ -17,6 +18,7 @@ use crate::telemetry::{AccessLine, Request, Telemetry};
 /// What became of a request, told on the way.
 #[derive(Debug, Default)]
 pub(super) struct Told {
+    pub(super) caller: Option<Caller>,
     pub(super) client: Option<std::net::IpAddr>,
     pub(super) subject: Subject,
     pub(super) outcome: Option<(Outcome, Option<Reason>)>,
@@ -48,9 +50,12 @@ impl Proxy {
                 .and_then(|value| value.to_str().ok())
         };
         let (outcome, reason) = told.outcome.unwrap_or_else(|| outcome_of(response));
+        let caller = told.caller.filter(|_| self.telemetry.logs_access());
+        let caller = caller.map(|caller| caller.to_string());
         let completed = Completed {
             at: self.clock.now(),
             took,
+            caller: caller.as_deref(),
             client: told.client.unwrap_or(peer.addr.ip()),
             session: text("x-nuget-session-id"),
             agent: text(header::USER_AGENT.as_str()),
@@ -198,6 +203,7 @@ pub(super) fn report(telemetry: &Telemetry, completed: &Completed<'_>) {
     telemetry.log_access(&AccessLine {
         time: completed.at,
         client: completed.client,
+        user: completed.caller,
         method: completed.method,
         path: completed.path,
         status: completed.status,

@@ -1,23 +1,28 @@
-//! The admin listener's answers: health, readiness, metrics, reloading.
+//! The admin listener's answers: health, readiness, metrics, reloading; and who may use its interface.
 //!
 //! Health says that the process runs; readiness that it can answer clients, which it can whenever it is bound and not
 //! draining, whatever the upstreams do. It refuses everything else.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HOST, ORIGIN, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, request};
 use http_body_util::Full;
 use serde_json::{Value, json};
 
 use super::reload::Reloader;
+use crate::access::{Denial, Guard, SeenFrom};
 use crate::telemetry::Telemetry;
 
 /// What the answers are made from.
 #[derive(Clone)]
 pub(super) struct State<R> {
+    gate: Gate,
     /// What readiness says besides.
     readiness: R,
     telemetry: Telemetry,
@@ -25,14 +30,56 @@ pub(super) struct State<R> {
     reloader: Reloader,
 }
 
+/// Who may use what lies below `/api/`.
+#[derive(Clone, Debug)]
+pub(super) struct Gate {
+    pub(super) guard: Guard,
+    pub(super) seen_from: SeenFrom,
+}
+
+impl Gate {
+    /// The answer to somebody who may not; `None` for who may. Health, readiness and metrics are for probes and
+    /// scrapers, which have no credential.
+    async fn refusal(
+        &self,
+        request: &request::Parts,
+        client: IpAddr,
+    ) -> Option<Response<Full<Bytes>>> {
+        if !request.uri.path().starts_with("/api/") {
+            return None;
+        }
+        let admitted = self
+            .guard
+            .admit_admin(&request.headers, client, self.seen_from);
+        let denial = admitted.await.err()?;
+        let status = match denial {
+            Denial::Forbidden(_) => StatusCode::FORBIDDEN,
+            Denial::Missing(_) | Denial::Refused(_) => StatusCode::UNAUTHORIZED,
+            Denial::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
+        };
+        let mut response = respond(status, "text/plain; charset=utf-8", format!("{denial}\n"));
+        let headers = response.headers_mut();
+        if status == StatusCode::UNAUTHORIZED {
+            let challenge = HeaderValue::from_static("Basic realm=\"Sluice admin\"");
+            headers.insert(WWW_AUTHENTICATE, challenge);
+        }
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        Some(response)
+    }
+}
+
 impl<R: Fn() -> Value> State<R> {
     pub(super) fn new(
+        gate: Gate,
         readiness: R,
         telemetry: Telemetry,
         draining: Arc<AtomicBool>,
         reloader: Reloader,
     ) -> Self {
         Self {
+            gate,
             readiness,
             telemetry,
             draining,
@@ -44,9 +91,13 @@ impl<R: Fn() -> Value> State<R> {
 /// Answers a request of an operator.
 pub(super) async fn answer<R: Fn() -> Value>(
     request: &request::Parts,
+    client: IpAddr,
     state: &State<R>,
 ) -> Response<Full<Bytes>> {
     let text = "text/plain; charset=utf-8";
+    if let Some(refused) = state.gate.refusal(request, client).await {
+        return refused;
+    }
     if request.uri.path() == "/api/reload" {
         return reload(request, &state.reloader).await;
     }

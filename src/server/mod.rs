@@ -30,6 +30,7 @@ pub use listen::{BindError, Listeners};
 pub use signals::signals;
 
 use self::reload::Reloader;
+use crate::access::{Guard, SeenFrom};
 use crate::proxy::{Peer, Proxy};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -120,7 +121,7 @@ pub async fn run(
     telemetry: Telemetry,
     tasks: Tasks,
 ) -> Ended {
-    let state = proxy.clone();
+    let (state, guard) = (proxy.clone(), proxy.guard().clone());
     let serving = Serving {
         settings,
         handle: move |request, peer| {
@@ -129,6 +130,7 @@ pub async fn run(
         },
         readiness: move || state.readiness(),
         reloader,
+        guard,
     };
     serve(serving, listeners, signals, telemetry, tasks).await
 }
@@ -142,6 +144,8 @@ struct Serving<H, R> {
     readiness: R,
     /// Has the configuration read again.
     reloader: Reloader,
+    /// Knows who may use the admin listener's interface.
+    guard: Guard,
 }
 
 async fn serve<H, F, B, R>(
@@ -163,6 +167,7 @@ where
         handle,
         readiness,
         reloader,
+        guard,
     } = serving;
     let limits = |max_connections| Limits {
         max_connections,
@@ -180,11 +185,22 @@ where
     }
     let draining = Arc::new(AtomicBool::new(false));
     if let Some(listener) = listeners.admin {
+        let is_local = settings
+            .admin_listen
+            .is_some_and(|address| address.ip().is_loopback());
+        let gate = admin::Gate {
+            guard,
+            seen_from: if is_local {
+                SeenFrom::Loopback
+            } else {
+                SeenFrom::Elsewhere
+            },
+        };
         let draining = Arc::clone(&draining);
-        let state = admin::State::new(readiness, telemetry, draining, reloader);
-        admin.serve(listener, move |request, _| {
+        let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
+        admin.serve(listener, move |request, peer| {
             let (parts, state) = (request.into_parts().0, state.clone());
-            async move { admin::answer(&parts, &state).await }
+            async move { admin::answer(&parts, peer.addr.ip(), &state).await }
         });
     }
     // A sender that is gone can signal nothing any more, so it counts as the signal.

@@ -107,6 +107,7 @@ async fn a_sink_that_fails_loses_lines_and_is_used_again() {
     let line = |path| AccessLine {
         time: UNIX_EPOCH,
         client: [127, 0, 0, 1].into(),
+        user: None,
         method: "GET",
         path,
         status: 200,
@@ -151,16 +152,53 @@ enum Phase {
     Serving,
 }
 
+/// A guard of a folder's tokens.
+async fn guard(folder: &std::path::Path) -> Guard {
+    let settings = crate::access::Settings {
+        data_dir: folder.to_owned(),
+        ..crate::access::Settings::default()
+    };
+    let (clock, tasks) = (crate::clock::Clock::system(), Tasks::new());
+    Guard::open(settings, clock, tasks, Telemetry::new())
+        .await
+        .unwrap()
+}
+
+async fn gate(folder: &std::path::Path, seen_from: SeenFrom) -> admin::Gate {
+    admin::Gate {
+        guard: guard(folder).await,
+        seen_from,
+    }
+}
+
 /// What the admin listener answers.
 async fn asked(method: Method, path: &str, phase: Phase) -> (StatusCode, String, String) {
+    let nowhere = std::path::Path::new("/nowhere");
+    let gate = gate(nowhere, SeenFrom::Loopback).await;
+    asked_at(gate, None, method, path, phase).await
+}
+
+async fn asked_at(
+    gate: admin::Gate,
+    authorization: Option<&str>,
+    method: Method,
+    path: &str,
+    phase: Phase,
+) -> (StatusCode, String, String) {
     let telemetry = Telemetry::new();
     let draining = Arc::new(AtomicBool::new(phase == Phase::Draining));
     let readiness = || serde_json::json!({"status": "never this", "feeds": 1});
     let (reloader, _) = reload::orders();
-    let state = admin::State::new(readiness, telemetry, draining, reloader);
-    let request = Request::builder().method(method).uri(path);
-    let answer = admin::answer(&request.body(()).unwrap().into_parts().0, &state).await;
-    let (parts, body) = answer.into_parts();
+    let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
+    let mut request = Request::builder().method(method).uri(path);
+    if let Some(value) = authorization {
+        request = request.header("authorization", value);
+    }
+    let (request, ()) = request.body(()).unwrap().into_parts();
+    let client = [127, 0, 0, 1].into();
+    let (parts, body) = admin::answer(&request, client, &state).await.into_parts();
+    let is_challenged = parts.headers.contains_key("www-authenticate");
+    assert_eq!(is_challenged, parts.status == StatusCode::UNAUTHORIZED);
     let kind = parts.headers["content-type"].to_str().unwrap().to_owned();
     let body = body.collect().await.unwrap().to_bytes();
     (
@@ -214,7 +252,8 @@ async fn ordered(
         None => drop(orders),
     }
     let readiness = || serde_json::json!({});
-    let state = admin::State::new(readiness, Telemetry::new(), Arc::default(), reloader);
+    let gate = gate(std::path::Path::new("/nowhere"), SeenFrom::Loopback).await;
+    let state = admin::State::new(gate, readiness, Telemetry::new(), Arc::default(), reloader);
     let mut request = Request::builder()
         .method(method)
         .uri("/api/reload")
@@ -222,7 +261,8 @@ async fn ordered(
     if let Some(origin) = origin {
         request = request.header("origin", origin);
     }
-    let answer = admin::answer(&request.body(()).unwrap().into_parts().0, &state).await;
+    let (request, ()) = request.body(()).unwrap().into_parts();
+    let answer = admin::answer(&request, [127, 0, 0, 1].into(), &state).await;
     let (parts, body) = answer.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     (parts.status, String::from_utf8(body.to_vec()).unwrap())
@@ -281,6 +321,60 @@ async fn readiness_fails_while_draining_and_health_does_not() {
     assert_eq!(status, StatusCode::OK);
 }
 
+/// Makes a token in a folder; gives the header that carries it.
+fn made(folder: &std::path::Path, words: &[&str]) -> String {
+    let settings = crate::access::Settings {
+        data_dir: folder.to_owned(),
+        ..crate::access::Settings::default()
+    };
+    let words = [&["token", "create"], words].concat();
+    let matches = crate::access::command::token().get_matches_from(words);
+    let scene = crate::access::command::Scene {
+        settings: &settings,
+        feeds: &[],
+        now: UNIX_EPOCH,
+    };
+    let said = crate::access::command::run(&matches, &scene).unwrap();
+    format!("Bearer {}", said.out.trim())
+}
+
+#[tokio::test]
+async fn the_interface_asks_for_the_admin_right_where_somebody_has_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let reader = made(folder.path(), &["reader"]);
+    let ask = async |seen_from, authorization: Option<&str>, path: &str| {
+        let gate = gate(folder.path(), seen_from).await;
+        let (status, ..) = asked_at(gate, authorization, Method::GET, path, Phase::Serving).await;
+        status
+    };
+    let local = SeenFrom::Loopback;
+    assert_eq!(ask(local, None, "/api/x").await, StatusCode::NOT_FOUND);
+    let boss = made(folder.path(), &["boss", "--admin"]);
+    assert_eq!(ask(local, None, "/api/x").await, StatusCode::UNAUTHORIZED);
+    let status = ask(local, Some("Bearer slc_wrong"), "/api/x").await;
+    assert_eq!(status, StatusCode::UNAUTHORIZED);
+    let status = ask(local, Some(&reader), "/api/x").await;
+    assert_eq!(status, StatusCode::FORBIDDEN);
+    let status = ask(local, Some(&boss), "/api/x").await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        assert_eq!(ask(local, None, path).await, StatusCode::OK, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn the_interface_asks_for_the_admin_right_where_others_reach_it() {
+    let folder = tempfile::tempdir().unwrap();
+    for (path, expected) in [
+        ("/api/x", StatusCode::UNAUTHORIZED),
+        ("/healthz", StatusCode::OK),
+    ] {
+        let gate = gate(folder.path(), SeenFrom::Elsewhere).await;
+        let (status, ..) = asked_at(gate, None, Method::GET, path, Phase::Serving).await;
+        assert_eq!(status, expected, "{path}");
+    }
+}
+
 #[tokio::test]
 async fn a_first_signal_drains_and_a_second_ends_at_once() {
     let (clients, admin) = (
@@ -309,6 +403,7 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
         },
         readiness: || serde_json::json!({}),
         reloader: reload::orders().0,
+        guard: guard(std::path::Path::new("/nowhere")).await,
     };
     let running = tasks.spawn(
         "server",

@@ -20,6 +20,8 @@ pub struct AccessLine<'a> {
     pub time: SystemTime,
     /// Who asked: the peer, or what a trusted reverse proxy says.
     pub client: IpAddr,
+    /// Which user or token asked, if a feed asks for one.
+    pub user: Option<&'a str>,
     /// The method.
     pub method: &'a str,
     /// The path as it came; a query is cut off.
@@ -216,6 +218,7 @@ fn json(line: &AccessLine<'_>) -> String {
 /// The fields that a line may lack.
 fn named<'a>(line: &AccessLine<'a>) -> impl Iterator<Item = (&'static str, &'a str)> {
     [
+        ("user", line.user),
         ("feed", line.feed),
         ("id", line.id),
         ("version", line.version),
@@ -290,6 +293,7 @@ mod tests {
         AccessLine {
             time: UNIX_EPOCH + Duration::from_millis(1_709_210_096_789),
             client: IpAddr::from([127, 0, 0, 1]),
+            user: None,
             method: "GET",
             path,
             status: 200,

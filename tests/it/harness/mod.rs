@@ -9,8 +9,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use sluice::access::{self, Guard};
 use sluice::clock::Clock;
-use sluice::proxy::{FeedSettings, Proxy, Settings};
+use sluice::proxy::{Doors, FeedSettings, Proxy, Settings};
 use sluice::store::{self, Store};
 use sluice::tasks::Tasks;
 use sluice::telemetry::Telemetry;
@@ -27,6 +28,7 @@ const START: u64 = 1_794_312_000;
 /// How a proxy is set up.
 #[derive(Clone, Debug)]
 pub(crate) struct Setup {
+    pub(crate) access: access::Settings,
     pub(crate) proxy: Settings,
     pub(crate) store: store::Settings,
     pub(crate) upstream: upstream::Settings,
@@ -37,6 +39,7 @@ pub(crate) struct Setup {
 impl Default for Setup {
     fn default() -> Self {
         Self {
+            access: access::Settings::default(),
             proxy: Settings {
                 feeds: vec![FeedSettings::new("nuget", fixture::INDEX)],
                 ..Settings::default()
@@ -81,6 +84,7 @@ impl TestProxy {
 
     async fn open(origin: Origin, mut setup: Setup, clock: Clock, folder: Arc<TempDir>) -> Self {
         setup.store.data_dir = folder.path().join("data");
+        setup.access.data_dir.clone_from(&setup.store.data_dir);
         let tasks = Tasks::new();
         let telemetry = Telemetry::new();
         let store = Store::open(setup.store.clone(), clock.clone(), tasks.clone())
@@ -97,10 +101,22 @@ impl TestProxy {
             tasks.clone(),
             product,
         );
+        let guard = Guard::open(
+            setup.access.clone(),
+            clock.clone(),
+            tasks.clone(),
+            telemetry.clone(),
+        )
+        .await
+        .expect("users and tokens");
+        let doors = Doors {
+            guard,
+            store: store.clone(),
+            upstream,
+        };
         let proxy = Proxy::new(
             setup.proxy.clone(),
-            store.clone(),
-            upstream,
+            doors,
             clock.clone(),
             tasks.clone(),
             telemetry.clone(),

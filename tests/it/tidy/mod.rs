@@ -12,11 +12,31 @@ use source::{Line, Source, none, root, sources, without_comment};
 
 /// What each module may import of ours.
 const IMPORTS: &[(&str, &[&str])] = &[
+    (
+        "access",
+        &[
+            "clock",
+            "flight",
+            "nuget::id",
+            // The small files that it keeps, and nothing of what is stored.
+            "store::SmallFile",
+            "store::Stamp",
+            "tasks",
+            "telemetry",
+        ],
+    ),
     ("cache", &[]),
     ("clock", &[]),
     (
         "config",
-        &["proxy", "server", "store", "telemetry", "upstream"],
+        &[
+            "access",
+            "proxy",
+            "server",
+            "store",
+            "telemetry",
+            "upstream",
+        ],
     ),
     ("flight", &["tasks"]),
     ("mapped", &[]),
@@ -25,6 +45,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
     (
         "proxy",
         &[
+            "access",
             "cache",
             "clock",
             "flight",
@@ -37,7 +58,15 @@ const IMPORTS: &[(&str, &[&str])] = &[
     ),
     (
         "server",
-        &["clock", "mapped", "platform", "proxy", "tasks", "telemetry"],
+        &[
+            "access",
+            "clock",
+            "mapped",
+            "platform",
+            "proxy",
+            "tasks",
+            "telemetry",
+        ],
     ),
     ("shell", &[]),
     (
@@ -268,6 +297,7 @@ fn only_the_privileged_touch_files_sockets_status_codes_threads_and_time() {
 
 /// What a pure module may not use of other crates.
 const FOREIGN: &[(&str, &[&str])] = &[
+    ("access", &["hyper::", "rustls::", "std::fs", "StatusCode"]),
     (
         "nuget",
         &[
