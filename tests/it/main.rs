@@ -10,6 +10,7 @@
 )]
 
 mod absence;
+mod access;
 mod bad_input;
 mod bases;
 mod content;
