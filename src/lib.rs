@@ -14,7 +14,8 @@
 //! 1. [`server`] accepts a connection once there is a permit for it, and hands each request to [`proxy::Proxy::handle`].
 //!    It obeys the configuration of that moment to its end, whatever a reload changes meanwhile ([`proxy::Snapshot`]).
 //! 2. [`proxy::base`] finds the base URL: what the client calls us, with which every link of the answer begins.
-//! 3. [`proxy::route`] turns the path into a resource; every spelling of an id or version reaches the same one.
+//! 3. [`proxy::route`] turns the path into a resource; every spelling of an id or version reaches the same one. The
+//!    [`access::Guard`] lets whoever asks in, or not: a feed that is not open looks nothing up for strangers.
 //! 4. A document that is in memory, fresh and of the current epoch is answered from there: no file, no index, no JSON.
 //! 5. Otherwise a view says which stored documents the answer is made of. For each, [`cache::decision::decide`] says
 //!    from what is stored, the epochs, the policy and the state of the origin what to do: serve, ask and wait, ask
@@ -36,6 +37,7 @@
 //! | [`store`] | memory, index, bodies, room; the only door to data files | NuGet, the upstream, status codes |
 //! | [`upstream`] | fetch and publish: connections, credentials, retries, health | the store, freshness, NuGet |
 //! | [`proxy`] | joins the above, one request at a time | sockets, files, sled, moka |
+//! | [`access`] | users, tokens, and what each feed asks of its clients | routes, statuses, what is stored |
 //! | [`config`] | raw settings → checked [`config::Config`], all problems in one report | behaviour |
 //! | [`server`] | listeners, connections, draining, the admin listener | cache rules, the store |
 //!
@@ -57,7 +59,8 @@
 //!    in the reason phrase and at length in the body.
 //! 7. nupkg bytes are never altered. Unknown JSON properties and their order survive a rewrite byte for byte; version
 //!    lists pass byte for byte.
-//! 8. Credentials of one host never reach another; client credentials never go upstream; none is logged.
+//! 8. Credentials of one host never reach another; client credentials never go upstream, but for the key of a push where
+//!    the feed holds none; none is logged.
 //! 9. Memory holds copies for speed and decides nothing; losing the index costs neither stored bodies nor right answers
 //!    (it costs the memory of 404s and of raised epochs).
 //! 10. Only `respond` picks status codes (hyper alone answers what it cannot parse); only [`store`] touches data files;

@@ -26,13 +26,15 @@ impl Guard {
     /// Keeps up with the files until draining begins.
     pub fn keep_watch(&self) {
         let guard = self.clone();
-        self.shared.tasks.spawn("access files", guard.watch());
+        // Taken here: what is used before the task begins is to be written.
+        let written = self.uses();
+        let watching = guard.watch(written);
+        self.shared.tasks.spawn("access files", watching);
     }
 
-    async fn watch(self) {
+    async fn watch(self, mut written: HashMap<Arc<str>, SystemTime>) {
         let shared = &self.shared;
         let mut written_at = shared.clock.instant();
-        let mut written = self.uses();
         let mut told = None;
         loop {
             tokio::select! {

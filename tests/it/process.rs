@@ -228,3 +228,118 @@ fn an_unknown_flag_is_a_usage_error() {
     assert_eq!(output.status.code(), Some(2));
     assert!(text(&output.stderr).contains("--listen"));
 }
+
+/// The status of a request that asks for nothing but whether it is let in.
+fn knock(address: &str, token: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(
+        stream,
+        "POST /v3/index.json HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split(' ').nth(1).unwrap().to_owned()
+}
+
+#[test]
+fn tokens_are_made_listed_and_revoked_beside_a_running_process() {
+    let folder = tempfile::tempdir().unwrap();
+    let (data, config) = (folder.path().join("data"), folder.path().join("a.toml"));
+    let log = folder.path().join("access.log");
+    let feed = "[[feed]]\nname = \"nuget\"\nupstream = \"http://127.0.0.1:9/\"\naccess = \"own\"\n";
+    std::fs::write(&config, feed).unwrap();
+    let (config, log_path) = (config.to_str().unwrap(), log.to_str().unwrap());
+    let arguments = ["--config", config, "--access-log", log_path];
+    let running = Running::start(&data, &arguments);
+    let clients = running.address("Listening on http://");
+    let token = |words: &[&str]| {
+        let place = ["--config", config, "--data-dir", data.to_str().unwrap()];
+        run(&[&["token"], words, &place].concat())
+    };
+    let wait_for = |secret: &str, status: &str| {
+        for _ in 0..200 {
+            if knock(&clients, secret) == status {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("{} instead of {status}", knock(&clients, secret));
+    };
+    assert_eq!(knock(&clients, "slc_none"), "401");
+    let made = token(&["create", "ci", "--expires", "90d"]);
+    assert_eq!(made.status.code(), Some(0), "{made:?}");
+    let secret = text(&made.stdout).trim();
+    assert!(secret.starts_with("slc_") && !secret.contains(char::is_whitespace));
+    let note = text(&made.stderr);
+    assert!(
+        note.starts_with("token ci may read every feed; it ends "),
+        "{note}"
+    );
+    // Let in: what it asks for is no method of an index.
+    wait_for(secret, "405");
+    let again = token(&["create", "ci"]);
+    assert_eq!(again.status.code(), Some(1));
+    assert!(
+        text(&again.stderr).contains("there is a token \"ci\" already"),
+        "{again:?}"
+    );
+    let listed = token(&["list"]);
+    assert!(
+        text(&listed.stdout).contains("\nci    read  every feed  "),
+        "{listed:?}"
+    );
+    let revoked = token(&["revoke", "ci"]);
+    assert_eq!(text(&revoked.stderr), "token ci is revoked\n");
+    wait_for(secret, "401");
+    assert_eq!(token(&["revoke", "ci"]).status.code(), Some(1));
+    let bad = token(&["create", "b", "--feed", "crop"]);
+    assert!(
+        text(&bad.stderr).contains("expected one of nuget"),
+        "{bad:?}"
+    );
+    running.signal();
+    drop(running);
+    let log = std::fs::read_to_string(log).unwrap();
+    assert!(log.contains(" user=\"token ci\" feed=\"nuget\""), "{log}");
+    for entry in std::fs::read_dir(&data).unwrap().flatten() {
+        let kept = std::fs::read(entry.path()).unwrap_or_default();
+        assert!(
+            memchr::memmem::find(&kept, secret.as_bytes()).is_none(),
+            "{entry:?}"
+        );
+    }
+    assert!(!log.contains(secret));
+}
+
+#[test]
+fn a_password_becomes_a_line_of_a_users_file() {
+    let mut child = sluice()
+        .args(["password", "alice"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"s3cret\n").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(
+        text(&output.stdout).starts_with("alice:$argon2id$v=19$"),
+        "{output:?}"
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let users = folder.path().join("users");
+    std::fs::write(&users, &output.stdout).unwrap();
+    let checked = sluice()
+        .args(["config", "check"])
+        .env("SLUICE_USERS_FILE", &users)
+        .output();
+    assert!(checked.unwrap().status.success());
+    std::fs::write(&users, "alice:plain\n").unwrap();
+    let checked = sluice()
+        .args(["config", "check"])
+        .env("SLUICE_USERS_FILE", &users)
+        .output();
+    let problems = checked.unwrap();
+    assert_eq!(problems.status.code(), Some(2));
+    assert!(text(&problems.stderr).contains("line 1: expected for \"alice\" a bcrypt hash"));
+}
