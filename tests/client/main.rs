@@ -22,6 +22,7 @@
 #[path = "../../benches/harness/mod.rs"]
 mod harness;
 
+mod access;
 mod commands;
 mod crowds;
 mod direct;

@@ -151,7 +151,7 @@ fn push(side: &mut Side, package: &Path, more: &[&str]) -> crate::machine::Outco
 }
 
 /// A package with `bytes` of content that does not shrink.
-fn pack(folder: &Path, id: &str, version: &str, bytes: usize) -> PathBuf {
+pub(crate) fn pack(folder: &Path, id: &str, version: &str, bytes: usize) -> PathBuf {
     let path = folder.join(format!("{id}.{version}.nupkg"));
     let mut zip = zip::ZipWriter::new(std::fs::File::create(&path).expect("it can be made"));
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
