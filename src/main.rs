@@ -126,7 +126,10 @@ fn command() -> Command {
         )
         .subcommand(
             Command::new("reload")
-                .about("Has a running process read its configuration again; exit code 2 if that has problems")
+                .about(
+                    "Has a running process read its configuration again; exit code 2 if that has problems. A token that \
+                     this takes is read from SLUICE_ADMIN_TOKEN",
+                )
                 .arg(admin_url()),
         )
         .subcommand(access::command::password())
@@ -174,8 +177,9 @@ fn check_health(admin: Option<String>, environment: &Environment) -> ExitCode {
 }
 
 fn order_reload(admin: Option<String>, environment: &Environment) -> ExitCode {
+    let token = environment.lookup(config::ADMIN_TOKEN);
     let asked = ask_admin(admin, environment, async |url| {
-        healthcheck::reload(url).await
+        healthcheck::reload(url, token.as_deref()).await
     });
     match asked {
         Ok(Reloaded::Obeyed(report)) => {

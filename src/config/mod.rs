@@ -113,6 +113,8 @@ const FEED_PREFIX: &str = "SLUICE_FEED_";
 const CONFIG_FILE: &str = "SLUICE_CONFIG";
 /// Holds a whole configuration file, for platforms that can give a process variables but no files.
 const CONFIG_TOML: &str = "SLUICE_CONFIG_TOML";
+/// Holds the token that `sluice reload` brings. A command's variable, no setting: a process that serves ignores it.
+pub const ADMIN_TOKEN: &str = "SLUICE_ADMIN_TOKEN";
 /// The setting that stands for the first feed's upstream.
 const UPSTREAM: &str = "upstream";
 /// Variables of our own test and bench suites; a process that they start inherits them.
@@ -310,7 +312,9 @@ impl Reading {
         let mut of_feeds = Vec::new();
         for (name, value) in environment.starting(PREFIX) {
             let place = Place::Environment(name.to_owned());
-            if [CONFIG_FILE, CONFIG_TOML].contains(&name) || SUITES.contains(&name) || linked(name)
+            if [ADMIN_TOKEN, CONFIG_FILE, CONFIG_TOML].contains(&name)
+                || SUITES.contains(&name)
+                || linked(name)
             {
                 continue;
             }

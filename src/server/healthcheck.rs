@@ -12,6 +12,8 @@ use http::Uri;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
+use crate::access::secret::TokenSecret;
+
 /// Longest check: half of the shortest interval that orchestrators use by default (Kubernetes: 10 s, 1 s timeout is
 /// the exception).
 const LIMIT: Duration = Duration::from_secs(2);
@@ -72,7 +74,7 @@ pub fn url_of(address: SocketAddr) -> String {
 /// # Errors
 /// Why the process does not count as alive.
 pub async fn check(url: &str) -> Result<(), HealthError> {
-    let answer = ask(url, "GET /healthz", LIMIT).await?;
+    let answer = ask(url, "GET /healthz", "", LIMIT).await?;
     match status_of(&answer) {
         "200" => Ok(()),
         _ => Err(HealthError::Status(first_line(&answer))),
@@ -88,12 +90,16 @@ pub enum Reloaded {
     Refused(String),
 }
 
-/// Has the process whose admin listener is at `url` read its configuration again.
+/// Has the process whose admin listener is at `url` read its configuration again; brings `token` if there is one.
 ///
 /// # Errors
 /// Why nothing is known of that.
-pub async fn reload(url: &str) -> Result<Reloaded, HealthError> {
-    let answer = ask(url, "POST /api/reload", RELOAD_LIMIT).await?;
+pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthError> {
+    // What is no token is not sent: it could end the header.
+    let token = token.and_then(TokenSecret::read);
+    let header = token.map(|token| format!("authorization: Bearer {}\r\n", token.reveal()));
+    let header = header.unwrap_or_default();
+    let answer = ask(url, "POST /api/reload", &header, RELOAD_LIMIT).await?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     match status_of(&answer) {
         "200" => Ok(Reloaded::Obeyed(body.to_owned())),
@@ -112,7 +118,7 @@ fn status_of(answer: &str) -> &str {
 }
 
 /// The answer of the admin listener at `url` to a request for `what`, a method and a path.
-async fn ask(url: &str, what: &str, limit: Duration) -> Result<String, HealthError> {
+async fn ask(url: &str, what: &str, header: &str, limit: Duration) -> Result<String, HealthError> {
     let wrong = || HealthError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let authority = uri.authority().ok_or_else(wrong)?.as_str();
@@ -123,16 +129,16 @@ async fn ask(url: &str, what: &str, limit: Duration) -> Result<String, HealthErr
         Some(_) => authority.to_owned(),
         None => format!("{authority}:{}", super::DEFAULT_ADMIN_PORT),
     };
-    match tokio::time::timeout(limit, exchange(&address, what)).await {
+    match tokio::time::timeout(limit, exchange(&address, what, header)).await {
         Ok(answer) => answer.map_err(HealthError::Io),
         Err(_) => Err(HealthError::TimedOut(limit)),
     }
 }
 
-async fn exchange(address: &str, what: &str) -> io::Result<String> {
+async fn exchange(address: &str, what: &str, header: &str) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!(
-        "{what} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+        "{what} HTTP/1.1\r\nhost: {address}\r\n{header}content-length: 0\r\nconnection: close\r\n\r\n"
     );
     stream.write_all(request.as_bytes()).await?;
     let mut answer = Vec::new();

@@ -218,7 +218,9 @@ fn create(matches: &ArgMatches, scene: &Scene<'_>) -> Result<Said, String> {
         .iter()
         .any(|(feed, guarded)| *guarded && token.is_for(feed));
     if !asks && !admin {
-        note.push_str("no feed of this configuration asks for it yet: set access = \"own\" or push_key\n");
+        note.push_str(
+            "no feed of this configuration asks for it yet: set access = \"own\" or push_key\n",
+        );
     }
     change(scene, |tokens| tokens.add(token))?;
     Ok(Said {

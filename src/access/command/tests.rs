@@ -84,7 +84,9 @@ fn without_a_right_named_a_token_may_read() {
     assert_eq!(rights("all"), (true, true, 1));
     let useless = create(&["useless", "--feed", "nuget"]).expect("a free name");
     assert!(
-        useless.note.contains("no feed of this configuration asks for it"),
+        useless
+            .note
+            .contains("no feed of this configuration asks for it"),
         "{}",
         useless.note
     );
