@@ -353,7 +353,7 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     let upstream = Upstream::new(settings, network, clock.clone(), tasks.clone(), product);
     let announcement = announcement(&config, &listeners);
     let doors = Doors {
-        guard,
+        guard: guard.clone(),
         store: store.clone(),
         upstream: upstream.clone(),
     };
@@ -372,6 +372,7 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     let reload = Reload {
         sources,
         running: config,
+        guard,
         log,
         proxy: proxy.clone(),
         store: store.clone(),

@@ -14,7 +14,7 @@ use http::HeaderMap;
 use super::attempts::Attempts;
 use super::credential::Presented;
 use super::hashing::{Checked, Hashing, Mark};
-use super::ledger::{Ledger, Problem, Problems, Stamps};
+use super::ledger::{Ledger, Problems, Stamps};
 use super::moment;
 use super::rules::{Caller, Right, Rules};
 use super::settings::Settings;
@@ -44,7 +44,6 @@ pub struct Guard {
 }
 
 pub(super) struct Shared {
-    pub(super) settings: Settings,
     pub(super) clock: Clock,
     pub(super) tasks: Tasks,
     telemetry: Telemetry,
@@ -52,8 +51,9 @@ pub(super) struct Shared {
     hashing: Hashing,
     /// What the files say now. Changed only while the verdicts are held.
     ledger: RwLock<Arc<Ledger>>,
-    /// What told the files' contents when they were last looked at.
-    pub(super) stamps: Mutex<Stamps>,
+    /// What told the files' contents when they were last looked at. Held while they are read, so that of two readings
+    /// the later one counts.
+    pub(super) stamps: tokio::sync::Mutex<Stamps>,
     /// When each token was last used, by its name.
     pub(super) uses: Mutex<HashMap<Arc<str>, SystemTime>>,
 }
@@ -140,18 +140,11 @@ impl Guard {
         tasks: Tasks,
         telemetry: Telemetry,
     ) -> Result<Self, Problems> {
-        let own = settings.clone();
+        let tokens = settings.tokens();
+        let failed = |what: String| Problems::of(&tokens, what);
         let read = move || {
-            // Before the contents: what changes in between is read again.
-            let stamps = Stamps::read(&own);
-            let uses = super::watch::read_uses(&own.uses());
-            Ledger::read(&own).map(|ledger| (stamps, ledger, uses))
-        };
-        let failed = |what: String| {
-            Problems(vec![Problem {
-                path: settings.tokens().path().to_owned(),
-                what,
-            }])
+            let uses = super::watch::read_uses(&settings.uses());
+            super::ledger::read(&settings).map(|(stamps, ledger)| (stamps, ledger, uses))
         };
         let (stamps, ledger, uses) = match tasks.blocking("access files", read).await {
             Ok(read) => read?,
@@ -161,14 +154,13 @@ impl Guard {
         telemetry.add(&HASHES, &[], 0);
         Ok(Self {
             shared: Arc::new(Shared {
-                settings,
                 clock,
                 tasks,
                 telemetry,
                 attempts: Attempts::default(),
                 hashing,
                 ledger: RwLock::new(Arc::new(ledger)),
-                stamps: Mutex::new(stamps),
+                stamps: tokio::sync::Mutex::new(stamps),
                 uses: Mutex::new(uses),
             }),
         })
@@ -218,7 +210,8 @@ impl Guard {
         }
         let missing = "administering asks for a user or token with that right".to_owned();
         let brought: Vec<Presented> = Presented::in_authorization(headers).into_iter().collect();
-        let admins = &self.shared.settings.admins;
+        let ledger = self.ledger();
+        let admins = &ledger.settings.admins;
         let may = |caller: &Caller| caller.may_administer(admins);
         let found = self.judge(&brought, client, missing, may).await;
         self.counted(found, ADMIN, client)
@@ -229,7 +222,7 @@ impl Guard {
         let ledger = self.ledger();
         let tokens = ledger.tokens.all().iter();
         let mut admins = tokens.filter(|token| token.rights.admin && !token.is_over(now));
-        !self.shared.settings.admins.is_empty() || admins.next().is_some()
+        !ledger.settings.admins.is_empty() || admins.next().is_some()
     }
 
     /// The first of several credentials that may, or why none does.

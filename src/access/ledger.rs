@@ -17,6 +17,8 @@ use crate::store::Stamp;
 /// What the files say.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Ledger {
+    /// Where the files are, and what the configuration says beside them.
+    pub(super) settings: Settings,
     /// The files' texts as a hash, so that a file that was only touched changes nothing.
     pub(super) source: Option<[u8; 32]>,
     pub(super) tokens: Tokens,
@@ -78,6 +80,7 @@ impl Ledger {
                 context.update(users_text.as_bytes());
                 let source = context.finish().as_ref().try_into().ok();
                 Ok(Self {
+                    settings: settings.clone(),
                     source,
                     tokens,
                     users,
@@ -90,6 +93,20 @@ impl Ledger {
             }
         }
     }
+}
+
+impl Problems {
+    /// One of one file.
+    pub(super) fn of(file: &SmallFile, what: String) -> Self {
+        Self(vec![problem(file, what)])
+    }
+}
+
+/// Both files and what tells their contents.
+pub(super) fn read(settings: &Settings) -> Result<(Stamps, Ledger), Problems> {
+    // Before the contents: what changes in between is read again.
+    let stamps = Stamps::read(settings);
+    Ok((stamps, Ledger::read(settings)?))
 }
 
 impl Stamps {

@@ -24,3 +24,4 @@ mod watch;
 pub use guard::{Ask, Denial, Guard, SeenFrom};
 pub use ledger::{Problem, Problems};
 pub use settings::Settings;
+pub use watch::Prepared;

@@ -1,17 +1,19 @@
 //! Keeps up with the files: reads them again when they change, writes down when tokens were used.
 //!
 //! A file that cannot be obeyed changes nothing and is logged once: half a list of users, caught while somebody writes it,
-//! must not lock everybody out.
+//! must not lock everybody out. A reload of the configuration reads them at once, from where it says.
 
 use std::collections::HashMap;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
+use tokio::sync::MutexGuard;
 
 use super::guard::Guard;
-use super::ledger::{Ledger, Problems, Stamps};
+use super::ledger::{self, Ledger, Problems, Stamps};
 use super::moment;
+use super::settings::Settings;
 use crate::store::SmallFile;
 
 /// How often the files are looked at: a revoked token works no longer than this.
@@ -22,7 +24,44 @@ const YOUNG: Duration = Duration::from_secs(3);
 /// How often the use of tokens is written down.
 const WRITE_EVERY: Duration = Duration::from_secs(60);
 
+/// What the files say under other settings, read and not obeyed yet. Nothing else is obeyed meanwhile.
+#[derive(Debug)]
+pub struct Prepared<'a> {
+    guard: &'a Guard,
+    known: MutexGuard<'a, Stamps>,
+    stamps: Stamps,
+    ledger: Ledger,
+}
+
+impl Prepared<'_> {
+    /// Obeys them from the next request on.
+    pub fn obey(mut self) {
+        *self.known = self.stamps;
+        self.guard.take(self.ledger);
+    }
+}
+
 impl Guard {
+    /// Reads the files again, where these settings say that they are.
+    ///
+    /// # Errors
+    /// Everything that is wrong with the files; nothing has changed then.
+    pub async fn prepare(&self, settings: Settings) -> Result<Prepared<'_>, Problems> {
+        let known = self.shared.stamps.lock().await;
+        let tokens = settings.tokens();
+        let read = move || ledger::read(&settings);
+        let (stamps, ledger) = match self.shared.tasks.blocking("access files", read).await {
+            Ok(read) => read?,
+            Err(error) => return Err(Problems::of(&tokens, error.to_string())),
+        };
+        Ok(Prepared {
+            guard: self,
+            known,
+            stamps,
+            ledger,
+        })
+    }
+
     /// Keeps up with the files until draining begins.
     pub fn keep_watch(&self) {
         let guard = self.clone();
@@ -57,29 +96,31 @@ impl Guard {
     /// Reads the files again if they have changed.
     async fn look(&self) -> Result<(), Problems> {
         let shared = &self.shared;
-        let known = *shared.stamps.lock().unwrap_or_else(PoisonError::into_inner);
-        let (settings, now) = (shared.settings.clone(), shared.clock.now());
+        let mut known = shared.stamps.lock().await;
+        let (settings, now, before) = (self.ledger().settings.clone(), shared.clock.now(), *known);
         let read = move || {
             let stamps = Stamps::read(&settings);
-            let changed = stamps != known || stamps.is_young(now);
-            (stamps, changed.then(|| Ledger::read(&settings)))
+            let changed = stamps != before || stamps.is_young(now);
+            changed.then(|| ledger::read(&settings))
         };
-        let Ok((stamps, read)) = shared.tasks.blocking("access files", read).await else {
+        let Ok(Some(read)) = shared.tasks.blocking("access files", read).await else {
             return Ok(());
         };
-        let Some(read) = read else { return Ok(()) };
-        let ledger = read?;
-        *shared.stamps.lock().unwrap_or_else(PoisonError::into_inner) = stamps;
-        if ledger.source != self.ledger().source {
-            let tokens = ledger.tokens.all().len();
-            tracing::info!(
-                tokens,
-                users = ledger.users.len(),
-                "users and tokens were read again"
-            );
-            self.obey(ledger);
-        }
+        let (stamps, ledger) = read?;
+        *known = stamps;
+        self.take(ledger);
         Ok(())
+    }
+
+    /// Obeys what the files say, if that is something else.
+    fn take(&self, ledger: Ledger) {
+        let known = self.ledger();
+        if ledger.source == known.source && ledger.settings == known.settings {
+            return;
+        }
+        let (tokens, users) = (ledger.tokens.all().len(), ledger.users.len());
+        tracing::info!(tokens, users, "users and tokens were read again");
+        self.obey(ledger);
     }
 
     /// When each token was last used.
@@ -105,7 +146,7 @@ impl Guard {
             .map(|(name, at)| (name.to_string(), moment::show(*at).into()))
             .collect();
         let text = format!("{:#}\n", json!({ "uses": members }));
-        let file = self.shared.settings.uses();
+        let file = ledger.settings.uses();
         let path = file.path().to_owned();
         let done = self
             .shared

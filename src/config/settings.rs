@@ -142,7 +142,7 @@ const FACE: &[Setting] = &[
 const ACCESS: &[Setting] = &[
     one(
         "users_file",
-        Restart,
+        Obeyed,
         "File of users, as htpasswd -B and sluice password write it",
         fields!(access.users_file; |config, value| {
             let path = value.path()?;
@@ -153,7 +153,7 @@ const ACCESS: &[Setting] = &[
     ),
     one(
         "tokens_file",
-        Restart,
+        Obeyed,
         "File of tokens, which sluice token writes [default: in the data folder]",
         fields!(access.tokens_file; |config, value| {
             config.access.tokens_file = Some(value.path()?);
@@ -162,7 +162,7 @@ const ACCESS: &[Setting] = &[
     ),
     many(
         "admins",
-        Restart,
+        Obeyed,
         "Users who may use the admin listener's interface",
         fields!(access.admins; |config, value| {
             config.access.admins = super::users::names(value)?;

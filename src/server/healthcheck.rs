@@ -34,6 +34,8 @@ pub enum HealthError {
     Status(String),
     /// It did not answer within this time.
     TimedOut(Duration),
+    /// The token that was to be brought is missing or none: what was expected.
+    Token(&'static str),
     /// The address is none.
     Url(String),
 }
@@ -44,6 +46,7 @@ impl fmt::Display for HealthError {
             Self::Io(error) => write!(f, "cannot ask: {error}"),
             Self::Status(line) => write!(f, "answered {line:?} and not 200"),
             Self::TimedOut(limit) => write!(f, "no answer within {} s", limit.as_secs()),
+            Self::Token(expected) => write!(f, "expected {expected}"),
             Self::Url(url) => write!(f, "{url:?} is no URL such as http://127.0.0.1:6851"),
         }
     }
@@ -53,7 +56,7 @@ impl std::error::Error for HealthError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
             Self::Io(error) => Some(error),
-            Self::Status(_) | Self::TimedOut(_) | Self::Url(_) => None,
+            Self::Status(_) | Self::TimedOut(_) | Self::Token(_) | Self::Url(_) => None,
         }
     }
 }
@@ -95,14 +98,22 @@ pub enum Reloaded {
 /// # Errors
 /// Why nothing is known of that.
 pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthError> {
-    // What is no token is not sent: it could end the header.
-    let token = token.and_then(TokenSecret::read);
-    let header = token.map(|token| format!("authorization: Bearer {}\r\n", token.reveal()));
-    let header = header.unwrap_or_default();
+    let header = match token.map(|token| TokenSecret::read(token.trim())) {
+        None => String::new(),
+        Some(Some(token)) => format!("authorization: Bearer {}\r\n", token.reveal()),
+        // It could end the header.
+        Some(None) => {
+            let expected = "a token (slc_…) in SLUICE_ADMIN_TOKEN, which holds something else";
+            return Err(HealthError::Token(expected));
+        }
+    };
     let answer = ask(url, "POST /api/reload", &header, RELOAD_LIMIT).await?;
     let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
     match status_of(&answer) {
         "200" => Ok(Reloaded::Obeyed(body.to_owned())),
+        "401" | "403" => Err(HealthError::Token(
+            "a token that may administer in SLUICE_ADMIN_TOKEN",
+        )),
         "422" => Ok(Reloaded::Refused(body.to_owned())),
         _ => Err(HealthError::Status(first_line(&answer))),
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use sluice::access::Guard;
 use sluice::config::{self, Arguments, Change, Comparison, Config, Environment};
 use sluice::proxy::Proxy;
 use sluice::server::reload::{Orders, Report};
@@ -28,6 +29,7 @@ pub(crate) struct Reload {
     pub(crate) sources: Arc<Sources>,
     /// What the process obeys.
     pub(crate) running: Config,
+    pub(crate) guard: Guard,
     pub(crate) log: Log,
     pub(crate) proxy: Proxy,
     pub(crate) store: Store,
@@ -68,9 +70,15 @@ impl Reload {
                 return refused(problems.list().iter().map(ToString::to_string).collect());
             }
         };
+        let guard = self.guard.clone();
+        let prepared = match guard.prepare(comparison.config.access.clone()).await {
+            Ok(prepared) => prepared,
+            Err(problems) => return refused(problems.0.iter().map(ToString::to_string).collect()),
+        };
         if let Err(error) = self.proxy.reload(comparison.config.proxy.clone()) {
             return refused(vec![error.to_string()]);
         }
+        prepared.obey();
         self.upstream.reload(comparison.config.upstream.clone());
         self.store.reload(&comparison.config.store).await;
         if self.running.telemetry.log != comparison.config.telemetry.log {

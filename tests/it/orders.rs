@@ -8,7 +8,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::process::{Running, exchange, get, run, sluice, text};
+use crate::process::{Running, exchange, get, knock, run, sluice, text};
 
 const ONE: &str =
     "log = \"off\"\n[[feed]]\nname = \"one\"\nupstream = \"http://127.0.0.1:9/v3/index.json\"\n";
@@ -256,6 +256,87 @@ fn flags_and_environment_hold_whatever_the_file_says() {
     let reloaded = run(&["reload", "--admin", &url]);
     let report: Value = serde_json::from_slice(&reloaded.stdout).unwrap();
     assert_eq!(changed(&report), ["probe_max"]);
+}
+
+#[test]
+fn who_may_use_a_feed_is_obeyed_at_once_with_the_files_that_say_so() {
+    let process = Configured::start(ONE);
+    let clients = process.running.address("Listening on http://");
+    let (users, tokens) = (process.path("users"), process.path("tokens"));
+    assert_eq!(knock(&clients, "slc_none"), "405");
+    let place = tokens.to_str().unwrap();
+    let made = run(&["token", "create", "ci", "--tokens-file", place]);
+    let token = text(&made.stdout).trim().to_owned();
+    std::fs::write(&users, "# none yet\n").unwrap();
+    let own = format!(
+        "users_file = {users:?}\ntokens_file = {tokens:?}\n{ONE}access = \"own\"\npush_key = \"hunter2\"\n"
+    );
+    process.write(&own);
+    let (status, report) = process.reload();
+    assert_eq!(status, "HTTP/1.1 200 OK");
+    assert_eq!(
+        changed(&report),
+        ["users_file", "tokens_file", "access", "push_key"]
+    );
+    assert!(!report.to_string().contains("hunter2"), "{report}");
+    assert_eq!(knock(&clients, "slc_none"), "401");
+    assert_eq!(knock(&clients, &token), "405");
+    // A file that cannot be obeyed is a problem of the whole: the feed stays closed.
+    for (file, broken) in [(&users, "alice:plain\n"), (&tokens, "{")] {
+        let good = std::fs::read(file).unwrap();
+        std::fs::write(file, broken).unwrap();
+        process.write(&own.replace("\"own\"", "\"open\""));
+        let (status, report) = process.reload();
+        assert!(status.contains("422"), "{status}");
+        let problem = report["problems"][0].as_str().unwrap();
+        assert!(problem.contains(file.to_str().unwrap()), "{problem}");
+        assert_eq!(knock(&clients, "slc_none"), "401");
+        std::fs::write(file, good).unwrap();
+    }
+    process.write(ONE);
+    process.running.send(Signal::HUP);
+    until(|| knock(&clients, "slc_none") == "405");
+}
+
+#[test]
+fn an_order_brings_the_token_that_may_administer() {
+    let process = Configured::start(ONE);
+    let url = format!("http://{}", process.admin);
+    let data = process.path("data");
+    let place = ["--data-dir", data.to_str().unwrap()];
+    let token = |words: &[&str]| {
+        let made = run(&[&["token", "create"], words, &place].concat());
+        text(&made.stdout).trim().to_owned()
+    };
+    let (boss, reader) = (token(&["boss", "--admin"]), token(&["reader"]));
+    let order = |token: Option<&str>| {
+        let mut command = sluice();
+        command.args(["reload", "--admin", &url]);
+        if let Some(token) = token {
+            command.env("SLUICE_ADMIN_TOKEN", token);
+        }
+        command.output().unwrap()
+    };
+    until(|| order(None).status.code() == Some(1));
+    for (token, said) in [
+        (None, "expected a token that may administer"),
+        (Some(&*reader), "expected a token that may administer"),
+        (Some("hunter2"), "which holds something else"),
+    ] {
+        let refused = order(token);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+        let problem = text(&refused.stderr);
+        assert!(problem.contains(said), "{problem}");
+        assert!(!problem.contains("hunter2") && !problem.contains("slc_A"));
+    }
+    let obeyed = order(Some(&format!("{boss}\n")));
+    assert_eq!(obeyed.status.code(), Some(0), "{obeyed:?}");
+    // Who signals it may do that anyway, and so may who starts one with that variable set.
+    let mut checked = sluice();
+    checked
+        .args(["config", "check"])
+        .env("SLUICE_ADMIN_TOKEN", boss);
+    assert!(checked.output().unwrap().status.success());
 }
 
 fn changed(report: &Value) -> Vec<&str> {

@@ -230,15 +230,9 @@ fn an_unknown_flag_is_a_usage_error() {
 }
 
 /// The status of a request that asks for nothing but whether it is let in.
-fn knock(address: &str, token: &str) -> String {
-    let mut stream = TcpStream::connect(address).unwrap();
-    write!(
-        stream,
-        "POST /v3/index.json HTTP/1.1\r\nhost: {address}\r\nauthorization: Bearer {token}\r\nconnection: close\r\n\r\n"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
+pub(crate) fn knock(address: &str, token: &str) -> String {
+    let header = format!("authorization: Bearer {token}\r\n");
+    let answer = exchange(address, "POST /v3/index.json", &header);
     answer.split(' ').nth(1).unwrap().to_owned()
 }
 

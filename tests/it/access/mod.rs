@@ -2,6 +2,7 @@
 
 mod push;
 mod reading;
+mod reloading;
 mod watching;
 
 use std::path::PathBuf;
@@ -42,12 +43,18 @@ impl Files {
         self.folder.path().join("tokens.json")
     }
 
+    /// The settings that name them.
+    fn settings(&self) -> Settings {
+        Settings {
+            tokens_file: Some(self.tokens_file()),
+            users_file: Some(self.folder.path().join("users")),
+            ..Settings::default()
+        }
+    }
+
     /// `sluice token` with these words; gives what it prints.
     fn token(&self, words: &[&str], now: SystemTime) -> String {
-        let settings = Settings {
-            tokens_file: Some(self.tokens_file()),
-            ..Settings::default()
-        };
+        let settings = self.settings();
         let words = [&["token"], words].concat();
         let matches = command::token().try_get_matches_from(words).unwrap();
         let scene = Scene {
@@ -74,10 +81,8 @@ impl Files {
 
     /// The same, the feed changed.
     async fn proxy_with(&self, change: impl FnOnce(&mut FeedSettings)) -> TestProxy {
-        let users = self.folder.path().join("users");
         TestProxy::with(nuget_like(), |setup| {
-            setup.access.users_file = Some(users);
-            setup.access.tokens_file = Some(self.tokens_file());
+            setup.access = self.settings();
             let feed = &mut setup.proxy.feeds[0];
             feed.clients.mode = Mode::Own;
             change(feed);
