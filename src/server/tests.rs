@@ -363,6 +363,18 @@ async fn the_interface_asks_for_the_admin_right_where_somebody_has_it() {
 }
 
 #[tokio::test]
+async fn the_interface_does_not_open_when_the_last_token_that_may_administer_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    // Made at the beginning of time, it has ended.
+    let boss = made(folder.path(), &["boss", "--admin", "--expires", "1s"]);
+    for authorization in [None, Some(&*boss)] {
+        let gate = gate(folder.path(), SeenFrom::Loopback).await;
+        let asked = asked_at(gate, authorization, Method::GET, "/api/x", Phase::Serving);
+        assert_eq!(asked.await.0, StatusCode::UNAUTHORIZED);
+    }
+}
+
+#[tokio::test]
 async fn the_interface_asks_for_the_admin_right_where_others_reach_it() {
     let folder = tempfile::tempdir().unwrap();
     for (path, expected) in [
