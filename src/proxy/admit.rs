@@ -20,7 +20,7 @@ use super::told::Told;
 use super::{Incoming, Snapshot};
 use crate::access::Ask;
 use crate::access::credential::{API_KEY, Presented};
-use crate::access::rules::{Caller, Mode, Right, Rules};
+use crate::access::rules::{Caller, Right, Rules};
 
 /// A request that may go on.
 pub(super) struct Admitted<'a, B> {
@@ -71,20 +71,17 @@ impl Snapshot {
         headers: &HeaderMap,
         client: IpAddr,
     ) -> Option<Option<Caller>> {
-        let rules = &feed.settings.clients;
         let right = match class {
             Class::ServiceIndex => Right::Index,
             _ => Right::Read,
         };
-        match rules.mode {
-            Mode::Open | Mode::Own => self.guard.admit_at_once(&Ask {
-                feed: &feed.name,
-                rules,
-                right,
-                headers,
-                client,
-            }),
-        }
+        self.guard.admit_at_once(&Ask {
+            feed: &feed.name,
+            rules: &feed.settings.clients,
+            right,
+            headers,
+            client,
+        })
     }
 
     /// Answers a refusal once the client reads it.

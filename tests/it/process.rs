@@ -267,7 +267,7 @@ fn tokens_are_made_listed_and_revoked_beside_a_running_process() {
     assert!(secret.starts_with("slc_") && !secret.contains(char::is_whitespace));
     let note = text(&made.stderr);
     assert!(
-        note.starts_with("token ci may read every feed; it ends "),
+        note.starts_with("token ci may read (every feed); it ends "),
         "{note}"
     );
     // Let in: what it asks for is no method of an index.

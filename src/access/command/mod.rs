@@ -208,7 +208,7 @@ fn create(matches: &ArgMatches, scene: &Scene<'_>) -> Result<Said, String> {
         rights: Rights { admin, push, read },
     };
     let mut note = format!(
-        "token {name} may {} {}; it ends {}; it is shown this once\n",
+        "token {name} may {} ({}); it ends {}; it is shown this once\n",
         rights(&token.rights),
         reach(&token),
         expires.map_or_else(|| "never".to_owned(), moment::show),

@@ -54,7 +54,7 @@ fn a_token_is_shown_once_and_kept_as_its_hash() {
     let secret = TokenSecret::read(said.out.trim()).expect("a token and nothing else");
     assert_eq!(
         said.note,
-        "token ci may push contoso.*, push log corp; it ends 2027-02-08T12:00:00Z; it is shown this once\n"
+        "token ci may push contoso.*, push log (corp); it ends 2027-02-08T12:00:00Z; it is shown this once\n"
     );
     let tokens = kept(&folder);
     let token = tokens.of(&secret.digest()).expect("it is kept");
