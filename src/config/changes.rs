@@ -99,7 +99,7 @@ pub fn compare(running: &Config, loaded: Config) -> Comparison {
 impl Comparison {
     fn setting(&mut self, running: &Config, setting: &Setting) {
         let config = &mut self.config;
-        if (setting.field.text)(running) == (setting.field.text)(config) {
+        if (setting.field.same)(running, config) {
             return;
         }
         let values = (
@@ -109,7 +109,7 @@ impl Comparison {
         let change = Change::Setting {
             feed: None,
             name: setting.name,
-            values: Some(values),
+            values: (setting.shown == Shown::Yes).then_some(values),
         };
         match setting.on_reload {
             OnReload::Obeyed => self.changed.push(change),
@@ -172,7 +172,7 @@ fn feed_changes(
             values,
         });
     };
-    let (mut of_credential, mut of_push_key) = (0, 0);
+    let (mut of_credential, mut of_push_key, mut of_way) = (0, 0, 0);
     for setting in feeds::SETTINGS {
         let (from, to) = (old.0.get(setting.name), new.0.get(setting.name));
         if from == to {
@@ -183,6 +183,7 @@ fn feed_changes(
         change(setting.name, values);
         of_credential += usize::from(feeds::is_of_credential(setting.name));
         of_push_key += usize::from(setting.name.starts_with("push_key"));
+        of_way += usize::from(feeds::is_of_way(setting.name));
     }
     // A file or variable that the settings name holds another secret.
     if before.credential != after.credential && of_credential == 0 {
@@ -190,6 +191,10 @@ fn feed_changes(
     }
     if before.clients.push_key != after.clients.push_key && of_push_key == 0 {
         change("push_key", None);
+    }
+    // The proxy of all feeds is another, or a file or variable holds another one or another certificate.
+    if before.ways != after.ways && of_way == 0 {
+        change("proxy or client certificate", None);
     }
 }
 
@@ -307,7 +312,7 @@ mod tests {
                 .find_map(|value| {
                     let mut config = Config::default();
                     (setting.field.put)(&mut config, &value).ok()?;
-                    let is_other = (setting.field.text)(&config) != (setting.field.text)(&before);
+                    let is_other = !(setting.field.same)(&config, &before);
                     is_other.then_some(config)
                 });
             let other = other.unwrap_or_else(|| panic!("no other value for {}", setting.name));
@@ -344,9 +349,20 @@ mod tests {
         let users = tempfile::NamedTempFile::new().unwrap();
         let users = format!("users_file = {:?}\n", users.path());
         let feed = &format!("{users}[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\n");
+        let folder = tempfile::tempdir().unwrap();
+        let certificate = folder.path().join("a.pem");
+        let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
+        let pem = made.cert.pem() + &made.signing_key.serialize_pem();
+        std::fs::write(&certificate, pem).unwrap();
+        let certificate = certificate.to_str().unwrap().to_owned();
         for setting in feeds::SETTINGS {
             let partner = match setting.name {
                 "username" => "password = \"x\"\n",
+                "client_key_file" => &format!("client_cert_file = {certificate:?}\n"),
+                name if name.starts_with("proxy_password") => {
+                    "proxy = \"a.test\"\nproxy_username = \"x\"\n"
+                }
+                "proxy_username" => "proxy = \"a.test\"\nproxy_password = \"x\"\n",
                 name if name.starts_with("password") => "username = \"x\"\n",
                 "header_name" => "header_value = \"x\"\n",
                 "readers" | "pushers" => "access = \"own\"\n",
@@ -357,11 +373,15 @@ mod tests {
             std::fs::write(&path, "hunter2").unwrap();
             let value = match setting.name {
                 "upstream" => "https://b/i",
+                "client_cert_file" | "client_key_file" => &certificate,
+                "proxy" => "http://u:hunter2@proxy.test",
+                "push_length" => "required",
                 name if name.ends_with("_file") => path.path().to_str().unwrap(),
                 name if name.ends_with("_env") => "TOKEN",
                 name if name.contains("fresh") || name.contains("outage") => "77s",
                 "access" => "own",
-                "username" | "header_name" | "readers" | "pushers" => "y",
+                "username" | "header_name" | "no_proxy" | "proxy_username" | "pushers"
+                | "readers" => "y",
                 _ => "hunter2",
             };
             let mut after = feed.to_owned();

@@ -2,69 +2,56 @@
 //!
 //! It refuses to print a secret, and to guess which of two feeds a variable means.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 
 use crate::access::rules::{Mode, PushKey, Rules};
-use crate::proxy::{FeedSettings, Freshness};
-use crate::upstream::auth::Credential;
+use crate::proxy::{FeedSettings, Freshness, PushLength};
+use crate::upstream::WaySettings;
+use crate::upstream::auth::Secret;
 
 use super::changes::GivenToFeed;
-use super::problem::{Place, Problem, Problems};
-use super::sources::{Environment, Files};
+use super::problem::{self, Problem, Problems};
+use super::secrets::{Place, Secrets, credential, header_safe};
+use super::sources::Environment;
 use super::value::Value;
+use super::ways::{self, At, Choice, Wrong};
 
 /// A feed while it is being read.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Draft {
     pub(super) name: String,
     /// Where the feed was first named.
-    pub(super) place: Option<Place>,
+    pub(super) place: Option<problem::Place>,
     pub(super) upstream: Option<String>,
-    username: Option<String>,
-    password: Option<Secret>,
-    token: Option<Secret>,
-    header_name: Option<HeaderName>,
-    header_value: Option<Secret>,
+    pub(super) username: Option<String>,
+    pub(super) password: Option<Place>,
+    pub(super) token: Option<Place>,
+    pub(super) header_name: Option<HeaderName>,
+    pub(super) header_value: Option<Place>,
+    client_cert: Option<PathBuf>,
+    client_key: Option<PathBuf>,
     freshness: Freshness,
     /// What was given, in words.
     pub(super) given: GivenToFeed,
     mode: Mode,
     pushers: Vec<String>,
-    push_key: Option<Secret>,
+    push_key: Option<Place>,
+    push_length: PushLength,
     readers: Option<Vec<String>>,
+    ways: ways::Draft,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
 }
 
 impl Draft {
-    pub(super) fn new(name: &str, place: Place) -> Self {
+    pub(super) fn new(name: &str, place: problem::Place) -> Self {
         Self {
             name: name.to_owned(),
             place: Some(place),
             ..Self::default()
-        }
-    }
-}
-
-/// Where a secret is. The later of two sources replaces the earlier, whatever its form.
-#[derive(Clone)]
-enum Secret {
-    /// In an environment variable of this name.
-    Environment(String),
-    /// In a file, without the line break at its end.
-    File(std::path::PathBuf),
-    Value(String),
-}
-
-/// Names the place of the secret and never the secret.
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Environment(name) => write!(f, "Environment({name})"),
-            Self::File(path) => write!(f, "File({})", path.display()),
-            Self::Value(_) => f.write_str("Value(…)"),
         }
     }
 }
@@ -108,43 +95,43 @@ fn fresh(value: &Value) -> Result<Duration, String> {
     value.duration(Duration::ZERO..=YEAR)
 }
 
-fn secret(value: &Value) -> Result<Option<Secret>, String> {
-    Ok(Some(Secret::Value(value.text()?.to_owned())))
-}
-
-fn secret_file(value: &Value) -> Result<Option<Secret>, String> {
-    Ok(Some(Secret::File(value.path()?)))
-}
-
-fn secret_env(value: &Value) -> Result<Option<Secret>, String> {
-    let name = value
-        .text()
-        .map_err(|_| "the name of an environment variable".to_owned())?;
-    Ok(Some(Secret::Environment(name.to_owned())))
-}
-
 /// Every setting of a feed. A feed of the file has its `name` besides.
 pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "upstream", Yes, |draft, value| {
         draft.upstream = Some(value.url()?);
     };
-    "username", Yes, |draft, value| draft.username = Some(username(value)?);
-    "password", No, |draft, value| draft.password = secret(value)?;
-    "password_file", Yes, |draft, value| draft.password = secret_file(value)?;
-    "password_env", Yes, |draft, value| draft.password = secret_env(value)?;
-    "token", No, |draft, value| draft.token = secret(value)?;
-    "token_file", Yes, |draft, value| draft.token = secret_file(value)?;
-    "token_env", Yes, |draft, value| draft.token = secret_env(value)?;
+    "username", Yes, |draft, value| draft.username = Some(ways::username(value)?);
+    "password", No, |draft, value| draft.password = Place::value(value)?;
+    "password_file", Yes, |draft, value| draft.password = Place::file(value)?;
+    "password_env", Yes, |draft, value| draft.password = Place::environment(value)?;
+    "password_command", No, |draft, value| draft.password = Place::command(value)?;
+    "token", No, |draft, value| draft.token = Place::value(value)?;
+    "token_file", Yes, |draft, value| draft.token = Place::file(value)?;
+    "token_env", Yes, |draft, value| draft.token = Place::environment(value)?;
+    "token_command", No, |draft, value| draft.token = Place::command(value)?;
     "header_name", Yes, |draft, value| draft.header_name = Some(header_name(value)?);
-    "header_value", No, |draft, value| draft.header_value = secret(value)?;
-    "header_value_file", Yes, |draft, value| draft.header_value = secret_file(value)?;
-    "header_value_env", Yes, |draft, value| draft.header_value = secret_env(value)?;
+    "header_value", No, |draft, value| draft.header_value = Place::value(value)?;
+    "header_value_file", Yes, |draft, value| draft.header_value = Place::file(value)?;
+    "header_value_env", Yes, |draft, value| draft.header_value = Place::environment(value)?;
+    "header_value_command", No, |draft, value| draft.header_value = Place::command(value)?;
     "access", Yes, |draft, value| draft.mode = value.word(MODES)?;
     "readers", Yes, |draft, value| draft.readers = Some(super::users::names(value)?);
     "pushers", Yes, |draft, value| draft.pushers = super::users::names(value)?;
-    "push_key", No, |draft, value| draft.push_key = secret(value)?;
-    "push_key_file", Yes, |draft, value| draft.push_key = secret_file(value)?;
-    "push_key_env", Yes, |draft, value| draft.push_key = secret_env(value)?;
+    "push_key", No, |draft, value| draft.push_key = Place::value(value)?;
+    "push_key_file", Yes, |draft, value| draft.push_key = Place::file(value)?;
+    "push_key_env", Yes, |draft, value| draft.push_key = Place::environment(value)?;
+    "client_cert_file", Yes, |draft, value| draft.client_cert = Some(value.path()?);
+    "client_key_file", Yes, |draft, value| draft.client_key = Some(value.path()?);
+    "proxy", No, |draft, value| draft.ways.choice = Some(Choice::read(value)?);
+    "proxy_username", Yes, |draft, value| draft.ways.username = Some(ways::username(value)?);
+    "proxy_password", No, |draft, value| draft.ways.password = Place::value(value)?;
+    "proxy_password_file", Yes, |draft, value| draft.ways.password = Place::file(value)?;
+    "proxy_password_env", Yes, |draft, value| draft.ways.password = Place::environment(value)?;
+    "no_proxy", Yes, |draft, value| draft.ways.except = Some(ways::exceptions(value)?);
+    "push_length", Yes, |draft, value| draft.push_length = value.word(&[
+        ("as-sent", PushLength::AsSent),
+        ("required", PushLength::Required),
+    ])?;
     "version_list_fresh", Yes, |draft, value| draft.freshness.version_list = fresh(value)?;
     "registration_fresh", Yes, |draft, value| draft.freshness.registration = fresh(value)?;
     "page_named_fresh", Yes, |draft, value| draft.freshness.page_named = fresh(value)?;
@@ -166,12 +153,11 @@ pub(super) fn is_of_credential(name: &str) -> bool {
 
 const MODES: &[(&str, Mode)] = &[("open", Mode::Open), ("own", Mode::Own)];
 
-fn username(value: &Value) -> Result<String, String> {
-    // RFC 7617 section 2: the first colon ends the user's name.
-    match value.text() {
-        Ok(text) if !text.contains(':') => Ok(text.to_owned()),
-        Ok(_) | Err(_) => Err("a user name without \":\"".to_owned()),
-    }
+/// Whether a setting is a part of what lies between us and the upstream.
+pub(super) fn is_of_way(name: &str) -> bool {
+    ["client_", "no_proxy", "proxy"]
+        .iter()
+        .any(|part| name.starts_with(part))
 }
 
 /// Headers that the proxy sets or that frame a message; a credential in one of them would break requests.
@@ -241,12 +227,13 @@ pub(super) fn default_draft() -> Draft {
 pub(super) fn finish(
     drafts: Vec<Draft>,
     environment: &Environment,
-    files: Files,
+    global: &ways::Draft,
     problems: &mut Problems,
 ) -> Vec<FeedSettings> {
     let mut feeds: Vec<FeedSettings> = Vec::new();
+    let mut variables = Vec::new();
     for draft in drafts {
-        let place = draft.place.clone().unwrap_or(Place::Nowhere);
+        let place = draft.place.clone().unwrap_or(problem::Place::Nowhere);
         let mut problem = |setting: &str, found: Option<String>, expected: String| {
             problems.push(Problem {
                 place: place.clone(),
@@ -262,9 +249,9 @@ pub(super) fn finish(
         if draft.upstream.is_none() && !draft.wrong.contains(&"upstream") {
             problem("upstream", None, "the URL of a V3 service index".to_owned());
         }
-        let mut resolve = |name: &str, secret: &Option<Secret>| {
+        let mut resolve = |name: &str, secret: &Option<Place>| {
             let secret = secret.as_ref()?;
-            match read_secret(secret, environment, files) {
+            match secret.read(environment) {
                 Ok(value) => Some(value),
                 Err((found, expected)) => {
                     problem(name, found, expected);
@@ -286,110 +273,63 @@ pub(super) fn finish(
                 None
             }
         };
-        if let Err((setting, expected)) = check_clients(&draft, push_key.as_deref()) {
+        if let Err((setting, expected)) = check_clients(&draft, push_key.as_ref()) {
             problem(setting, None, expected.to_owned());
         }
+        let identity = ways::identity(draft.client_cert.as_ref(), draft.client_key.as_ref());
+        let identity = identity.map_err(|wrong| vec![wrong]);
+        let proxies = ways::proxies(&draft.ways, global, environment);
+        let mut tell = |wrong: Vec<Wrong>| {
+            for Wrong {
+                at,
+                found,
+                expected,
+            } in wrong
+            {
+                match at {
+                    At::Setting(setting) => problem(setting, found, expected),
+                    At::Variable(name) => variables.push(Problem {
+                        place: problem::Place::Environment(name),
+                        setting: "proxy".to_owned(),
+                        found,
+                        expected,
+                    }),
+                }
+            }
+        };
+        let ways = WaySettings {
+            identity: identity.map_err(&mut tell).unwrap_or_default(),
+            proxies: proxies.map_err(&mut tell).unwrap_or_default(),
+        };
         feeds.push(FeedSettings {
             name: draft.name,
             upstream: draft.upstream.unwrap_or_default(),
             clients: Rules {
                 mode: draft.mode,
-                push_key: push_key.map(PushKey::new),
+                push_key: push_key
+                    .as_ref()
+                    .and_then(Secret::known)
+                    .map(|key| PushKey::new(key.to_owned())),
                 pushers: draft.pushers,
                 readers: draft.readers,
             },
             credential,
             freshness: draft.freshness,
+            push_length: draft.push_length,
+            ways,
         });
     }
+    for problem in variables {
+        problems.push(problem);
+    }
     feeds
-}
-
-/// Longest secret, so that a wrong path such as a device or a log is refused and not read whole.
-const MAX_SECRET_BYTES: usize = 64 << 10;
-
-fn read_secret(
-    secret: &Secret,
-    environment: &Environment,
-    files: Files,
-) -> Result<String, (Option<String>, String)> {
-    let (value, from) = match secret {
-        Secret::Environment(name) => (
-            environment
-                .lookup(name)
-                .ok_or_else(|| (Some(name.clone()), "an environment variable that is set"))
-                .map_err(|(found, expected)| (found, expected.to_owned()))?,
-            name.clone(),
-        ),
-        Secret::File(path) => (
-            files.read(path, MAX_SECRET_BYTES).map_err(|error| {
-                (
-                    Some(path.display().to_string()),
-                    format!("a readable file ({error})"),
-                )
-            })?,
-            path.display().to_string(),
-        ),
-        Secret::Value(value) => (value.clone(), String::new()),
-    };
-    let value = value.trim_end_matches(['\r', '\n']).to_owned();
-    if value.is_empty() || value.chars().any(char::is_control) {
-        let found = (!from.is_empty()).then_some(from);
-        return Err((found, "a secret on one line that is not empty".to_owned()));
-    }
-    Ok(value)
-}
-
-struct Secrets {
-    password: Option<String>,
-    token: Option<String>,
-    header_value: Option<String>,
-}
-
-/// The one credential of a feed, or the setting that is in the way and what was expected of it.
-fn credential(
-    draft: &Draft,
-    secrets: Secrets,
-) -> Result<Option<Credential>, (&'static str, &'static str)> {
-    let basic = draft.username.is_some() || draft.password.is_some();
-    let header = draft.header_name.is_some() || draft.header_value.is_some();
-    let kinds = [basic, draft.token.is_some(), header];
-    if kinds.iter().filter(|given| **given).count() > 1 {
-        return Err((
-            "credential",
-            "only one of username and password, token, header_name and header_value",
-        ));
-    }
-    if basic && (draft.username.is_none() || draft.password.is_none()) {
-        return Err(("username", "username and password, both"));
-    }
-    if header && (draft.header_name.is_none() || draft.header_value.is_none()) {
-        return Err(("header_name", "header_name and header_value, both"));
-    }
-    if let (Some(user), Some(password)) = (&draft.username, secrets.password) {
-        return Ok(Some(Credential::Basic {
-            user: user.clone(),
-            password,
-        }));
-    }
-    if let Some(token) = secrets.token {
-        return header_safe(&token, "token").map(|()| Some(Credential::Bearer(token)));
-    }
-    if let (Some(name), Some(value)) = (&draft.header_name, secrets.header_value) {
-        header_safe(&value, "header_value")?;
-        return Ok(Some(Credential::Header {
-            name: name.to_string(),
-            value,
-        }));
-    }
-    Ok(None)
 }
 
 /// Whether what is said of clients makes sense together: a list of users that nobody would look at is a mistake that
 /// leaves a feed open.
 fn check_clients(
     draft: &Draft,
-    push_key: Option<&str>,
+    push_key: Option<&Secret>,
 ) -> Result<(), (&'static str, &'static str)> {
     if let Some(key) = push_key {
         header_safe(key, "push_key")?;
@@ -405,11 +345,4 @@ fn check_clients(
         return Err(("pushers", "access = \"own\" or push_key beside it"));
     }
     Ok(())
-}
-
-fn header_safe(value: &str, setting: &'static str) -> Result<(), (&'static str, &'static str)> {
-    match HeaderValue::from_str(value) {
-        Ok(_) => Ok(()),
-        Err(_) => Err((setting, "characters that a header can carry")),
-    }
 }

@@ -9,12 +9,15 @@ mod conflicts;
 mod feeds;
 mod fit;
 mod problem;
+mod proxies;
 mod roots;
+mod secrets;
 mod setting;
 mod settings;
 mod sources;
 mod users;
 mod value;
+mod ways;
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -52,6 +55,8 @@ pub struct Config {
     pub upstream: upstream::Settings,
     /// What was given, for people who want to know what changed.
     given: changes::Given,
+    /// Proxies of the feeds that have none of their own; resolved in those.
+    ways: ways::Draft,
 }
 
 /// A flag of the command line, for whoever builds it.
@@ -159,7 +164,8 @@ pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, 
         let config = &mut reading.config;
         config.given.note_feed(&draft.name, draft.given.clone());
     }
-    reading.config.proxy.feeds = feeds::finish(drafts, environment, Files, &mut reading.problems);
+    let (global, problems) = (&reading.config.ways, &mut reading.problems);
+    reading.config.proxy.feeds = feeds::finish(drafts, environment, global, problems);
     for problem in conflicts::find_users(&reading.config, &reading.places) {
         reading.problems.push(problem);
     }
@@ -282,7 +288,7 @@ impl Reading {
                 self.config.given.note(setting.name, &text);
             }
             Err(expected) => {
-                let found = Some(given.value.shown());
+                let found = (setting.shown == Shown::Yes).then(|| given.value.shown());
                 self.problem(given.place.clone(), setting.name, found, expected);
             }
         }

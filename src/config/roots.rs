@@ -17,16 +17,22 @@ const MAX_PEM_BYTES: usize = 1 << 20;
 pub(super) fn read(files: Vec<&str>) -> Result<Vec<CertificateDer<'static>>, String> {
     let mut all = Vec::new();
     for file in files {
-        let text = Files
-            .read(Path::new(file), MAX_PEM_BYTES)
-            .map_err(|error| format!("readable files, which {file:?} is not ({error})"))?;
-        let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text.as_bytes())
-            .collect::<Result<_, _>>()
-            .map_err(|error| format!("PEM files, which {file:?} is not ({error})"))?;
-        if found.is_empty() {
-            return Err(format!("certificates, of which {file:?} has none"));
-        }
-        all.extend(found);
+        let found = read_file(Path::new(file));
+        all.extend(found.map_err(|expected| format!("{expected}, which {file:?} is not"))?);
     }
     Ok(all)
+}
+
+/// The certificates of one file; the error says what was expected.
+pub(super) fn read_file(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = Files
+        .read(file, MAX_PEM_BYTES)
+        .map_err(|error| format!("a readable file ({error})"))?;
+    let found: Vec<CertificateDer<'static>> = CertificateDer::pem_slice_iter(text.as_bytes())
+        .collect::<Result<_, _>>()
+        .map_err(|error| format!("a PEM file ({error})"))?;
+    if found.is_empty() {
+        return Err("a PEM file with certificates".to_owned());
+    }
+    Ok(found)
 }

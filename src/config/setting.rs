@@ -1,6 +1,7 @@
 //! What a row of the table of settings is.
 
 use super::Config;
+use super::feeds::Shown;
 use super::value::Value;
 
 /// How many values a setting takes.
@@ -28,6 +29,8 @@ pub(super) struct Setting {
     pub(super) on_reload: OnReload,
     pub(super) arity: Arity,
     pub(super) help: &'static str,
+    /// Whether a report may repeat its value.
+    pub(super) shown: Shown,
     pub(super) field: Field,
 }
 
@@ -36,7 +39,9 @@ pub(super) struct Setting {
 pub(super) struct Field {
     /// Reads the value into its place; the error says what was expected.
     pub(super) put: fn(&mut Config, &Value) -> Result<(), String>,
-    /// The value, written so that equal texts are equal values.
+    /// Whether two configurations have the same value.
+    pub(super) same: fn(&Config, &Config) -> bool,
+    /// The value in words, for one that is no secret.
     pub(super) text: fn(&Config) -> String,
     /// Takes the value of another configuration.
     pub(super) take: fn(&mut Config, &Config),
@@ -53,6 +58,7 @@ pub(super) const fn one(
         on_reload,
         arity: Arity::One,
         help,
+        shown: Shown::Yes,
         field,
     }
 }
@@ -68,7 +74,21 @@ pub(super) const fn many(
         on_reload,
         arity: Arity::Many,
         help,
+        shown: Shown::Yes,
         field,
+    }
+}
+
+/// A setting that may hold a secret.
+pub(super) const fn secret(
+    name: &'static str,
+    on_reload: OnReload,
+    help: &'static str,
+    field: Field,
+) -> Setting {
+    Setting {
+        shown: Shown::No,
+        ..one(name, on_reload, help, field)
     }
 }
 
@@ -77,6 +97,7 @@ macro_rules! fields {
     ($field:ident . $($more:ident).+ $(, $other:ident . $twin:ident)*; $put:expr) => {
         $crate::config::setting::Field {
             put: $put,
+            same: |one, other| one.$field.$($more).+ == other.$field.$($more).+,
             text: |config| format!("{:?}", config.$field.$($more).+),
             take: |config, from| {
                 config.$field.$($more).+.clone_from(&from.$field.$($more).+);

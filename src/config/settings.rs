@@ -316,7 +316,7 @@ const UPSTREAM: &[Setting] = &[
     one(
         "max_upstream_connections",
         Restart,
-        "Connections to one origin",
+        "Requests under way at one origin",
         put!(upstream.max_connections = value.count(1..=10_000)),
     ),
     one(
@@ -378,6 +378,7 @@ const UPSTREAM: &[Setting] = &[
                 config.roots = super::roots::read(value.list()?)?;
                 Ok(())
             },
+            same: |one, other| one.roots == other.roots,
             text: |config| format!("{:?}", config.roots),
             take: |config, other| config.roots.clone_from(&other.roots),
         },
@@ -433,6 +434,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Users and tokens", ACCESS),
     ("Store", STORE),
     ("Upstreams", UPSTREAM),
+    ("Proxies", super::proxies::PROXIES),
     ("Logs", LOGS),
 ];
 

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub(crate) mod digest;
+pub mod foreign;
 pub mod id;
 pub mod json;
 pub mod link;

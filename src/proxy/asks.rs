@@ -229,7 +229,7 @@ impl Proxy {
         match (&ask.place, &ask.id) {
             (_, Some(id)) if by_link => self.package_content(want, id, demand).await,
             (Place::Indexed { resource, query }, _) => {
-                Ok(self.reachable_first(model.locate(resource, query)?))
+                Ok(self.reachable_first(&ask.feed, model.locate(resource, query)?))
             }
             (Place::Named(url), _) => Ok(vec![url.clone()]),
         }

@@ -383,7 +383,7 @@ impl Proxy {
             return Failure::OnlyIfCached;
         }
         let origin = self.origin_of(ask);
-        match self.upstream.state(&origin) {
+        match self.upstream.state(&origin, &ask.feed.access) {
             OriginState::Open { since, why } => self.upstream_failure(
                 &ask.feed,
                 &UpstreamError::BreakerOpen { origin, since, why },

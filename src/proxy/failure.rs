@@ -7,6 +7,7 @@ use http::StatusCode;
 
 use super::outcome::Reason;
 use crate::cache::key::Key;
+use crate::store::StoreFault;
 use crate::upstream::{self, UpstreamError};
 
 /// Why nothing could be served. Shared by all who wait for one fetch.
@@ -19,6 +20,11 @@ pub(super) enum Failure {
         /// What is wrong with it.
         what: String,
     },
+    /// The upstream sent a page for people where a document was due.
+    HtmlPage {
+        /// The host that sent it, after redirects.
+        origin: String,
+    },
     /// A bug of ours.
     Internal(&'static str),
     /// The upstream demands a credential or refused the one it got.
@@ -28,6 +34,8 @@ pub(super) enum Failure {
         /// 401 or 403.
         status: StatusCode,
     },
+    /// An upload that must be put on disk first cannot be.
+    NoRoomForUpload(StoreFault),
     /// The upstream's service index does not offer this.
     NotOffered(&'static str),
     /// The client allowed the store alone to answer, and it has nothing.
@@ -47,6 +55,8 @@ pub(super) enum Failure {
         since: SystemTime,
         /// How it fails.
         reason: Reason,
+        /// What of it the user can mend, in a few words.
+        cause: Option<String>,
         /// The same at length.
         detail: String,
         /// Whether it was tried as long as a request may be held.
@@ -59,22 +69,32 @@ pub(super) enum Failure {
         /// Its status.
         status: StatusCode,
     },
+    /// The upstream is a V2 feed.
+    V2Feed {
+        /// The host.
+        origin: String,
+        /// Where its V3 service index may be.
+        v3: String,
+    },
 }
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadBody { origin, what } => write!(f, "{origin} sent a bad body: {what}"),
+            Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
             Self::NotAuthorized { origin, status } | Self::UpstreamStatus { origin, status } => {
                 write!(f, "{origin} answered {status}")
             }
+            Self::NoRoomForUpload(fault) => write!(f, "the upload cannot be put on disk: {fault}"),
             Self::NotOffered(what) => write!(f, "the upstream offers no {what}"),
             Self::OnlyIfCached => f.write_str("the store alone was allowed to answer"),
             Self::TooLarge { origin, max_bytes } => {
                 write!(f, "{origin} sent more than {max_bytes} bytes")
             }
             Self::Unreachable { detail, .. } => f.write_str(detail),
+            Self::V2Feed { origin, v3 } => write!(f, "{origin} is a V2 feed; try {v3}"),
         }
     }
 }
@@ -85,8 +105,10 @@ impl Failure {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::BadBody { .. } => Reason::BadBody,
+            Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
             Self::NotAuthorized { .. } => Reason::NotAuthorized,
+            Self::NoRoomForUpload(_) => Reason::Store,
             Self::NotOffered(_) => Reason::NotOffered,
             Self::OnlyIfCached => Reason::OnlyIfCached,
             Self::TooLarge { .. } => Reason::TooLarge,
@@ -95,6 +117,25 @@ impl Failure {
                 Reason::RateLimited
             }
             Self::UpstreamStatus { .. } => Reason::UpstreamStatus,
+            Self::V2Feed { .. } => Reason::V2Feed,
+        }
+    }
+
+    /// The host that it is about, if it is about one.
+    #[must_use]
+    pub(super) fn origin(&self) -> Option<&str> {
+        match self {
+            Self::BadBody { origin, .. }
+            | Self::HtmlPage { origin }
+            | Self::NotAuthorized { origin, .. }
+            | Self::TooLarge { origin, .. }
+            | Self::Unreachable { origin, .. }
+            | Self::UpstreamStatus { origin, .. }
+            | Self::V2Feed { origin, .. } => Some(origin),
+            Self::Internal(_)
+            | Self::NoRoomForUpload(_)
+            | Self::NotOffered(_)
+            | Self::OnlyIfCached => None,
         }
     }
 
@@ -113,10 +154,13 @@ impl Failure {
     pub(super) fn is_worth_another_endpoint(&self) -> bool {
         match self {
             Self::BadBody { .. }
+            | Self::HtmlPage { .. }
             | Self::NotAuthorized { .. }
             | Self::Unreachable { .. }
-            | Self::UpstreamStatus { .. } => true,
+            | Self::UpstreamStatus { .. }
+            | Self::V2Feed { .. } => true,
             Self::Internal(_)
+            | Self::NoRoomForUpload(_)
             | Self::NotOffered(_)
             | Self::OnlyIfCached
             | Self::TooLarge { .. } => false,
@@ -130,6 +174,7 @@ impl Failure {
             origin: origin.to_owned(),
             since,
             reason: reason_of(error),
+            cause: cause_of(error.root()),
             detail: error.to_string(),
             spent_its_hold: matches!(error, UpstreamError::HeldOut { .. }),
         }
@@ -143,11 +188,14 @@ impl Failure {
             Self::Unreachable { spent_its_hold, .. } => *spent_its_hold,
             Self::UpstreamStatus { status, .. } => upstream::is_passing(*status),
             Self::BadBody { .. }
+            | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::NotAuthorized { .. }
+            | Self::NoRoomForUpload(_)
             | Self::NotOffered(_)
             | Self::OnlyIfCached
-            | Self::TooLarge { .. } => false,
+            | Self::TooLarge { .. }
+            | Self::V2Feed { .. } => false,
         }
     }
 }
@@ -164,12 +212,41 @@ pub(super) fn reason_of(error: &UpstreamError) -> Reason {
         UpstreamError::BreakerOpen { .. } => Reason::BreakerOpen,
         UpstreamError::Closed { .. } => Reason::Closed,
         UpstreamError::ConnectFailed { .. } => Reason::ConnectFailed,
+        UpstreamError::CredentialUnavailable { .. } => Reason::CredentialUnavailable,
         UpstreamError::HeldOut {
             last: Some(last), ..
         } if !last.is_timeout() => reason_of(last),
         UpstreamError::HeldOut { .. } => Reason::HeldOut,
         UpstreamError::NameNotFound { .. } => Reason::NameNotFound,
+        UpstreamError::ProxyAuthRequired { .. } => Reason::ProxyAuthRequired,
+        UpstreamError::ProxyRefused { .. } => Reason::ProxyRefused,
         UpstreamError::RateTooLow { .. } | UpstreamError::TimedOut { .. } => Reason::TimedOut,
         UpstreamError::Tls { .. } => Reason::Tls,
+        UpstreamError::UnknownIssuer { .. } => Reason::UnknownIssuer,
+    }
+}
+
+/// What the user can mend, in words that fit into a reason phrase; `None` where all that can be done is to wait.
+fn cause_of(error: &UpstreamError) -> Option<String> {
+    match error {
+        UpstreamError::CredentialUnavailable { why, .. } => {
+            Some(format!("no credential for it: {why}"))
+        }
+        UpstreamError::NameNotFound { .. } => Some("its name does not resolve".into()),
+        UpstreamError::ProxyAuthRequired { .. }
+        | UpstreamError::ProxyRefused { .. }
+        | UpstreamError::UnknownIssuer { .. } => Some(error.to_string()),
+        UpstreamError::BadRedirect { .. }
+        | UpstreamError::BadUrl(_)
+        | UpstreamError::BreakerOpen { .. }
+        | UpstreamError::Closed { .. }
+        | UpstreamError::ConnectFailed { .. }
+        | UpstreamError::HeldOut { .. }
+        | UpstreamError::PrivateAddress { .. }
+        | UpstreamError::Protocol { .. }
+        | UpstreamError::RateTooLow { .. }
+        | UpstreamError::TimedOut { .. }
+        | UpstreamError::Tls { .. }
+        | UpstreamError::TooManyRedirects { .. } => None,
     }
 }

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use super::failure::Failure;
 use super::route::{Class, Content, RegistrationPart, Resource};
 use super::settings::FeedSettings;
+use super::trouble::Troubles;
 use tokio::time::Instant;
 
 use crate::cache::entry::Entry;
@@ -31,7 +32,9 @@ pub(super) struct Feed {
     pub(super) generation: Generation,
     /// Of its access: requests join no flight that asks with another.
     pub(super) asked_with: AccessGeneration,
-    /// Shared with the feed as it was before a reload.
+    /// What is wrong with its upstream, for readiness; shared with the feed as it was before a reload.
+    pub(super) troubles: Arc<Troubles>,
+    /// Shared likewise.
     state: Arc<Mutex<State>>,
 }
 
@@ -39,7 +42,7 @@ pub(super) struct Feed {
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Generation(pub(super) u64);
 
-/// Tells a feed's upstream and credential from those before a reload.
+/// Tells a feed's upstream, credential and way there from those before a reload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct AccessGeneration(pub(super) u64);
 
@@ -58,7 +61,7 @@ struct State {
 }
 
 /// Origins whose trouble is remembered at most: redirects can name any number of hosts.
-const MAX_TROUBLED_ORIGINS: usize = 256;
+pub(super) const MAX_TROUBLED_ORIGINS: usize = 256;
 
 /// What the upstream's service index says, ready for use.
 #[derive(Debug)]
@@ -97,6 +100,7 @@ impl Feed {
             access,
             generation,
             asked_with,
+            troubles: Arc::default(),
             state: Arc::default(),
         }
     }
@@ -123,6 +127,7 @@ impl Feed {
             access,
             generation,
             asked_with,
+            troubles: Arc::clone(&self.troubles),
             state: Arc::clone(&self.state),
         }
     }
@@ -220,18 +225,7 @@ impl Feed {
     /// Notes that an origin answered.
     pub(super) fn note_success(&self, origin: &str) {
         self.lock().trouble.remove(origin);
-    }
-
-    /// The origins in trouble and since when, for readiness.
-    pub(super) fn troubles(&self) -> Vec<(String, SystemTime)> {
-        let mut all: Vec<_> = self
-            .lock()
-            .trouble
-            .iter()
-            .map(|(origin, since)| (origin.clone(), *since))
-            .collect();
-        all.sort();
-        all
+        self.troubles.note_answer(origin);
     }
 
     /// How a class is kept in this feed.

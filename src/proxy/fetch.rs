@@ -24,6 +24,7 @@ use crate::cache::entry::{Absence, Entry};
 use crate::cache::epoch::Epoch;
 use crate::cache::freshness::is_confirmed;
 use crate::flight::Lead;
+use crate::nuget::foreign::{self, Foreign};
 use crate::store::{Answer, Draft, Raise, Stored};
 use crate::upstream::url::Origin;
 use crate::upstream::{Accept, Conditional, Fetch, FetchMethod, Fetched, UpstreamError};
@@ -41,8 +42,12 @@ impl Proxy {
             () = cancelled => return,
             verdict = Box::pin(self.fetch_document(ask, epoch)) => verdict,
         };
-        if let Err(failure) = &verdict {
-            failure.log(&ask.key);
+        match &verdict {
+            Ok(Landed::Absent) => {}
+            Ok(Landed::Document(document, _)) => {
+                ask.feed.troubles.note_good(&document.entry.origin)
+            }
+            Err(failure) => self.note_failed(&ask.feed, &ask.key, failure),
         }
         lead.finish(DocumentState::Done(verdict));
     }
@@ -109,6 +114,7 @@ impl Proxy {
                     .await;
                 Ok(Landed::Absent)
             }
+            _ if is_index_of_v2(ask) => Err(v2_feed(ask, fetched.origin.host())),
             status => Err(status_failure(&fetched.origin, status)),
         }
     }
@@ -228,7 +234,7 @@ impl Proxy {
         let checked = std::str::from_utf8(&text).map_err(|error| error.to_string());
         checked
             .and_then(|text| check(ask, text).map_err(|error| error.to_string()))
-            .map_err(bad)?;
+            .map_err(|what| not_ours(ask, &origin, &text).unwrap_or_else(|| bad(what)))?;
         if ask.class == Class::VulnerabilityIndex {
             self.store_pages(ask, &text).await?;
         }
@@ -363,7 +369,7 @@ impl Proxy {
                 let model = self
                     .model(&ask.feed, &ask.via, self.clock.instant())
                     .await?;
-                Ok(self.reachable_first(model.locate(resource, query)?))
+                Ok(self.reachable_first(&ask.feed, model.locate(resource, query)?))
             }
         }
     }
@@ -376,6 +382,31 @@ fn may_be_absent(class: Class) -> bool {
         class,
         Class::Autocomplete | Class::Search | Class::ServiceIndex | Class::VulnerabilityIndex
     )
+}
+
+/// What an upstream sent that is no V3 feed.
+fn not_ours(ask: &Ask, origin: &str, text: &[u8]) -> Option<Failure> {
+    let found = foreign::recognize(&String::from_utf8_lossy(text));
+    match found {
+        _ if is_index_of_v2(ask) => Some(v2_feed(ask, origin)),
+        Some(Foreign::Html) => Some(Failure::HtmlPage {
+            origin: origin.to_owned(),
+        }),
+        Some(Foreign::V2) => Some(v2_feed(ask, origin)),
+        None => None,
+    }
+}
+
+/// Whether a service index is asked for where V2 feeds lie.
+fn is_index_of_v2(ask: &Ask) -> bool {
+    ask.class == Class::ServiceIndex && foreign::is_v2_url(&ask.feed.settings.upstream)
+}
+
+fn v2_feed(ask: &Ask, origin: &str) -> Failure {
+    Failure::V2Feed {
+        origin: origin.to_owned(),
+        v3: foreign::v3_of(&ask.feed.settings.upstream),
+    }
 }
 
 /// A status that is no answer.

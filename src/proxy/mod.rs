@@ -29,8 +29,10 @@ pub mod route;
 mod settings;
 mod shortcut;
 mod snapshot;
+mod spool;
 mod state;
 mod told;
+mod trouble;
 mod view;
 pub mod welcome;
 mod words;
@@ -61,10 +63,10 @@ use self::render::{Coding, Order};
 pub use self::respond::Transport;
 use self::respond::{Facts, Note};
 use self::route::{Resource, Route, RouteError};
-pub use self::settings::{FeedSettings, Freshness, Settings};
+pub use self::settings::{FeedSettings, Freshness, PushLength, Settings};
 use self::shortcut::Meaning;
-use self::snapshot::Reloads;
 pub use self::snapshot::Snapshot;
+use self::snapshot::{Means, Reloads};
 pub use self::state::{Doors, FeedError};
 use self::told::{Told, class_of, id_of, note_of, subject_of, via_of, what};
 use self::view::{Query, Seen};
@@ -182,7 +184,11 @@ impl Proxy {
             upstream,
         } = doors;
         let reloads = Reloads::default();
-        let feeds = snapshot::mount(&settings, &[], &reloads)?;
+        let means = Means {
+            clock: &clock,
+            tasks: &tasks,
+        };
+        let feeds = snapshot::mount(&settings, &[], &reloads, &means)?;
         snapshot::set_probes(&upstream, &feeds);
         let max_abandoned = settings.max_abandoned_flights;
         let shared = Shared {

@@ -84,12 +84,16 @@ pub enum Reason {
     ConnectFailed,
     /// The client's user, password or token is wrong or over.
     CredentialRefused,
+    /// The feed's credential cannot be read.
+    CredentialUnavailable,
     /// The client is known and has not the right.
     Forbidden,
     /// A client demanded that the upstream be asked.
     Forced,
     /// The time that a request may wait ran out.
     HeldOut,
+    /// The upstream sent a page for people, mostly to log in, where a document was due.
+    HtmlPage,
     /// A bug of ours.
     Internal,
     /// The request came round to us again.
@@ -106,6 +110,10 @@ pub enum Reason {
     OnlyIfCached,
     /// The upstream's answer cannot be followed or understood.
     Protocol,
+    /// A proxy demands a credential, or refused the one it got.
+    ProxyAuthRequired,
+    /// The proxy does not lead to the upstream.
+    ProxyRefused,
     /// The upstream wants to be left alone for a while.
     RateLimited,
     /// The upstream has replaced it since.
@@ -122,8 +130,12 @@ pub enum Reason {
     Tls,
     /// The answer or upload is larger than allowed.
     TooLarge,
+    /// Nobody trusts who signed the upstream's certificate.
+    UnknownIssuer,
     /// The upstream answered with a server error.
     UpstreamStatus,
+    /// The upstream is a V2 feed.
+    V2Feed,
 }
 
 impl Reason {
@@ -137,9 +149,11 @@ impl Reason {
             Self::Closed => "closed",
             Self::ConnectFailed => "connect-failed",
             Self::CredentialRefused => "credential-refused",
+            Self::CredentialUnavailable => "credential-unavailable",
             Self::Forbidden => "forbidden",
             Self::Forced => "forced",
             Self::HeldOut => "held-out",
+            Self::HtmlPage => "html-page",
             Self::Internal => "internal",
             Self::Loop => "loop",
             Self::NameNotFound => "name-not-found",
@@ -148,6 +162,8 @@ impl Reason {
             Self::NotAuthorized => "not-authorized",
             Self::OnlyIfCached => "only-if-cached",
             Self::Protocol => "protocol",
+            Self::ProxyAuthRequired => "proxy-auth-required",
+            Self::ProxyRefused => "proxy-refused",
             Self::RateLimited => "rate-limited",
             Self::Replaced => "replaced",
             Self::SlowOrigin => "slow-origin",
@@ -156,7 +172,9 @@ impl Reason {
             Self::TimedOut => "timed-out",
             Self::Tls => "tls",
             Self::TooLarge => "too-large",
+            Self::UnknownIssuer => "unknown-issuer",
             Self::UpstreamStatus => "upstream-status",
+            Self::V2Feed => "v2-feed",
         }
     }
 }

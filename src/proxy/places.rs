@@ -4,6 +4,7 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::document::{Ask, Place};
+use super::feed::Feed;
 use crate::cache::decision::Reach;
 use crate::upstream::OriginState;
 use crate::upstream::url::Origin;
@@ -11,17 +12,21 @@ use crate::upstream::url::Origin;
 impl Proxy {
     /// What is known of the origins that a document could be asked from: the best of them counts.
     pub(super) fn reach(&self, ask: &Ask) -> Reach {
-        let reach = |url: &String| Origin::of(url).ok().map(|origin| self.reach_of(&origin));
+        let reach = |url: &String| {
+            Origin::of(url)
+                .ok()
+                .map(|origin| self.reach_of(&origin, &ask.feed))
+        };
         let places = self.known_places(ask);
         let best = places
             .iter()
             .filter_map(reach)
             .min_by_key(|reach| rank(*reach));
-        best.unwrap_or_else(|| self.reach_of(ask.feed.access.upstream()))
+        best.unwrap_or_else(|| self.reach_of(ask.feed.access.upstream(), &ask.feed))
     }
 
-    fn reach_of(&self, origin: &Origin) -> Reach {
-        match self.upstream.state(origin) {
+    fn reach_of(&self, origin: &Origin, feed: &Feed) -> Reach {
+        match self.upstream.state(origin, &feed.access) {
             OriginState::Live => Reach::Live,
             OriginState::Open { .. } => Reach::Down,
             OriginState::Slow { .. } => Reach::Slow,
@@ -42,7 +47,7 @@ impl Proxy {
 
     /// The origin that a document would be asked from first, as far as it is known without asking.
     pub(super) fn origin_of(&self, ask: &Ask) -> Origin {
-        let places = self.reachable_first(self.known_places(ask));
+        let places = self.reachable_first(&ask.feed, self.known_places(ask));
         places
             .first()
             .and_then(|url| Origin::of(url).ok())
@@ -50,9 +55,11 @@ impl Proxy {
     }
 
     /// The endpoints of a resource, those first whose origins answer: a fallback is no help behind one that hangs.
-    pub(super) fn reachable_first(&self, mut urls: Vec<String>) -> Vec<String> {
+    pub(super) fn reachable_first(&self, feed: &Feed, mut urls: Vec<String>) -> Vec<String> {
         urls.sort_by_cached_key(|url| {
-            Origin::of(url).map_or(rank(Reach::Live), |origin| rank(self.reach_of(&origin)))
+            Origin::of(url).map_or(rank(Reach::Live), |origin| {
+                rank(self.reach_of(&origin, feed))
+            })
         });
         urls
     }

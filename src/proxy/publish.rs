@@ -20,6 +20,8 @@ use super::peeked::{NotAhead, Peek, Peeked};
 use super::refusal::Refusal;
 use super::respond::{self, Facts, Note};
 use super::route::{Published, Resource};
+use super::settings::PushLength;
+use super::spool::SpoolFault;
 use super::{Incoming, Proxy};
 use crate::access::rules::Caller;
 use crate::clock::Clock;
@@ -85,6 +87,8 @@ impl Proxy {
         };
         let mut headers = selected(facts.headers, &FORWARDED);
         admit::put_key(&mut headers, &feed.settings.clients);
+        let length = length_in(facts.headers);
+        let is_sized = length.is_some() || http_body::Body::size_hint(&body).exact().is_some();
         let mut aftermath = Aftermath {
             clock: self.clock.clone(),
             store: self.store.clone(),
@@ -94,20 +98,38 @@ impl Proxy {
             peek,
             was_sent: true,
         };
-        let reply = self
-            .upstream
-            .publish(PublishRequest {
-                access: feed.access.clone(),
-                body,
-                headers,
-                length: length_in(facts.headers),
-                method: facts.method.clone(),
-                url,
-                via: request.via.to_vec(),
-            })
-            .await;
+        let send = PublishRequest {
+            access: feed.access.clone(),
+            body: (),
+            headers,
+            length,
+            method: facts.method.clone(),
+            url,
+            via: request.via.to_vec(),
+        };
+        let reply = if is_sized || feed.settings.push_length == PushLength::AsSent {
+            self.upstream.publish(send.with_body(body)).await
+        } else {
+            match Box::pin(self.spool(feed, body)).await {
+                Ok(spooled) => {
+                    let length = Some(spooled.length());
+                    let send = PublishRequest { length, ..send };
+                    self.upstream.publish(send.with_body(spooled)).await
+                }
+                Err(fault) => {
+                    aftermath.was_sent = false;
+                    return self.spool_failed(feed, facts, &fault);
+                }
+            }
+        };
         match reply {
             Ok(reply) => {
+                if reply.status == StatusCode::LENGTH_REQUIRED {
+                    tracing::warn!(
+                        feed = &*feed.name,
+                        "the upstream demands the length of an upload: push_length = \"required\" gives it"
+                    );
+                }
                 let headers = selected(&reply.headers, &RETURNED);
                 let length = http_body::Body::size_hint(&reply.body).exact();
                 let is_bare = reply.status == StatusCode::NO_CONTENT;
@@ -183,6 +205,29 @@ impl Proxy {
             PublishFault::Upstream(error) => {
                 let failure = self.upstream_failure(feed, error);
                 self.publish_failed(facts, &failure)
+            }
+        }
+    }
+
+    fn spool_failed(&self, feed: &Feed, facts: &Facts<'_>, fault: &SpoolFault) -> Response<Body> {
+        tracing::warn!(
+            feed = &*feed.name,
+            ?fault,
+            "an upload could not be put on disk"
+        );
+        match fault {
+            SpoolFault::ClientGone => {
+                respond::refusal(facts, &Refusal::BadRequest("the upload broke off".into()))
+            }
+            SpoolFault::Stalled => respond::refusal(facts, &Refusal::Stalled),
+            SpoolFault::Store(fault) => {
+                self.publish_failed(facts, &Failure::NoRoomForUpload(*fault))
+            }
+            SpoolFault::TooLarge(max_bytes) => {
+                let fault = PublishFault::TooLarge {
+                    max_bytes: *max_bytes,
+                };
+                respond::refusal(facts, &Refusal::TooLarge(fault.to_string()))
             }
         }
     }

@@ -368,10 +368,13 @@ pub(super) fn relayed(
 /// (protocol fact 5.2.5), and no outage becomes a 404.
 fn status_for(failure: &Failure) -> StatusCode {
     match failure {
-        Failure::BadBody { .. } | Failure::NotAuthorized { .. } | Failure::TooLarge { .. } => {
-            StatusCode::BAD_GATEWAY
-        }
+        Failure::BadBody { .. }
+        | Failure::HtmlPage { .. }
+        | Failure::NotAuthorized { .. }
+        | Failure::TooLarge { .. }
+        | Failure::V2Feed { .. } => StatusCode::BAD_GATEWAY,
         Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::NoRoomForUpload(_) => StatusCode::INSUFFICIENT_STORAGE,
         Failure::NotOffered(_) => StatusCode::NOT_FOUND,
         Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
         Failure::Unreachable {

@@ -6,6 +6,7 @@ use super::base;
 use super::route::Class;
 use crate::access::rules::Rules;
 use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
+use crate::upstream::WaySettings;
 use crate::upstream::auth::Credential;
 
 /// How requests are answered.
@@ -59,6 +60,20 @@ pub struct FeedSettings {
     pub credential: Option<Credential>,
     /// How long its documents stay fresh.
     pub freshness: Freshness,
+    /// Whether its upstream takes uploads of unknown length.
+    pub push_length: PushLength,
+    /// Through what it is reached, and with which certificate.
+    pub ways: WaySettings,
+}
+
+/// What is told of an upload's length.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum PushLength {
+    /// What the client tells; the real one tells none and sends chunks (protocol fact 4.1.4).
+    #[default]
+    AsSent,
+    /// Always: an upload without a length lies on disk first, for upstreams that refuse chunks (protocol fact 4.1.5).
+    Required,
 }
 
 impl FeedSettings {
@@ -71,6 +86,8 @@ impl FeedSettings {
             clients: Rules::default(),
             credential: None,
             freshness: Freshness::default(),
+            push_length: PushLength::default(),
+            ways: WaySettings::default(),
         }
     }
 }

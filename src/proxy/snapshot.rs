@@ -16,7 +16,9 @@ use super::settings::{FeedSettings, Settings};
 use super::shortcut::Shortcuts;
 use super::state::FeedError;
 use super::{Proxy, Shared, render};
+use crate::clock::Clock;
 use crate::store::Raise;
+use crate::tasks::Tasks;
 use crate::upstream::Upstream;
 use crate::upstream::auth::Access;
 use crate::upstream::url::Origin;
@@ -86,6 +88,7 @@ pub(super) fn mount(
     settings: &Settings,
     before: &[Arc<Feed>],
     reloads: &Reloads,
+    means: &Means<'_>,
 ) -> Result<Vec<Arc<Feed>>, FeedError> {
     let generation = Generation(reloads.next());
     let mut feeds = Vec::with_capacity(settings.feeds.len());
@@ -93,11 +96,13 @@ pub(super) fn mount(
         let known = before.iter().find(|known| *known.name == *feed.name);
         let same_access = known.filter(|known| {
             let old = &known.settings;
-            old.upstream == feed.upstream && old.credential == feed.credential
+            old.upstream == feed.upstream
+                && old.credential == feed.credential
+                && old.ways == feed.ways
         });
         let (access, asked_with) = match same_access {
             Some(known) => (known.access.clone(), known.asked_with),
-            None => (access(feed)?, AccessGeneration(reloads.next())),
+            None => (access(feed, means)?, AccessGeneration(reloads.next())),
         };
         let mounted = match known.filter(|known| known.settings.upstream == feed.upstream) {
             Some(known) => known.continued(feed.clone(), access, generation, asked_with),
@@ -108,11 +113,24 @@ pub(super) fn mount(
     Ok(feeds)
 }
 
-fn access(feed: &FeedSettings) -> Result<Access, FeedError> {
+/// What reads a secret again that can change.
+pub(super) struct Means<'a> {
+    pub(super) clock: &'a Clock,
+    pub(super) tasks: &'a Tasks,
+}
+
+fn access(feed: &FeedSettings, means: &Means<'_>) -> Result<Access, FeedError> {
     let origin =
         Origin::of(&feed.upstream).map_err(|why| FeedError::Upstream(feed.name.clone(), why))?;
-    Access::new(origin, feed.credential.as_ref())
-        .map_err(|why| FeedError::Credential(feed.name.clone(), why))
+    Access::open(
+        &feed.name,
+        origin,
+        feed.credential.as_ref(),
+        feed.ways.clone(),
+        means.clock,
+        means.tasks,
+    )
+    .map_err(|why| FeedError::Credential(feed.name.clone(), why))
 }
 
 /// Tells each upstream's origin what it is probed with.
@@ -149,7 +167,11 @@ impl Proxy {
         if before.settings == settings {
             return Ok(());
         }
-        let feeds = mount(&settings, &before.feeds, &self.reloads)?;
+        let means = Means {
+            clock: &self.clock,
+            tasks: &self.tasks,
+        };
+        let feeds = mount(&settings, &before.feeds, &self.reloads, &means)?;
         set_probes(&self.upstream, &feeds);
         for feed in &feeds {
             let known = before.feeds.iter().find(|known| known.name == feed.name);

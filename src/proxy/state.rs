@@ -59,18 +59,18 @@ impl Proxy {
             .feeds
             .iter()
             .map(|feed| {
-                let troubles: Vec<_> = feed
-                    .troubles()
-                    .into_iter()
-                    .map(|(origin, since)| {
-                        serde_json::json!({"origin": origin, "since": httpdate::fmt_http_date(since)})
+                let fault = feed.access.credential_fault().map(|(since, fault)| {
+                    serde_json::json!({
+                        "since": httpdate::fmt_http_date(since),
+                        "detail": fault,
                     })
-                    .collect();
+                });
                 serde_json::json!({
                     "name": &*feed.name,
                     "upstream": feed.settings.upstream,
                     "index_known": feed.model().is_some(),
-                    "troubles": troubles,
+                    "credential_fault": fault,
+                    "troubles": feed.troubles.told(),
                 })
             })
             .collect();

@@ -3,6 +3,7 @@
 
 use std::time::SystemTime;
 
+use http::StatusCode;
 use hyper::ext::ReasonPhrase;
 
 use super::failure::Failure;
@@ -20,6 +21,10 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("{origin} sent a bad {what}: {problem}"),
             "It was not stored; the next request asks again.".into(),
         ),
+        Failure::HtmlPage { origin } => (
+            format!("{origin} sent an HTML page (to log in?), no copy of {what}"),
+            "A feed answers with JSON. Check the URL and the credential of this feed.".into(),
+        ),
         Failure::Internal(what) => (
             format!("internal error: {what}"),
             "This is a bug in Sluice.".into(),
@@ -30,6 +35,10 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
                 status.as_u16()
             ),
             "Check the credential of this feed in Sluice's configuration.".into(),
+        ),
+        Failure::NoRoomForUpload(fault) => (
+            format!("the upload cannot be put on disk: {fault}"),
+            "This feed's upstream wants to know its length first (push_length).".into(),
         ),
         Failure::NotOffered(resource) => (
             format!("the upstream offers no {resource}"),
@@ -46,18 +55,30 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
         Failure::Unreachable {
             origin,
             since,
+            cause,
             detail,
             ..
-        } => (
-            format!(
-                "{origin} unreachable since {}, no copy of {what}",
-                clock_time(*since, now)
-            ),
-            detail.clone(),
+        } => {
+            let since = clock_time(*since, now);
+            let cause = cause.as_ref().map(|cause| format!(" ({cause})"));
+            let cause = cause.unwrap_or_default();
+            (
+                format!("{origin} unreachable since {since}{cause}, no copy of {what}"),
+                detail.clone(),
+            )
+        }
+        Failure::UpstreamStatus { origin, status } if *status == StatusCode::TOO_MANY_REQUESTS => (
+            format!("{origin} refuses by rate (429), no copy of {what}"),
+            "It gets more requests from here than it allows.".into(),
         ),
         Failure::UpstreamStatus { origin, status } => (
             format!("{origin} answered {}, no copy of {what}", status.as_u16()),
             "The upstream's own error; it was asked again as long as a request may be held.".into(),
+        ),
+        Failure::V2Feed { origin, v3 } => (
+            format!("{origin} is a V2 feed, try {v3}, no copy of {what}"),
+            "Sluice speaks V3: the upstream of this feed must be the URL of a V3 service index."
+                .into(),
         ),
     }
 }

@@ -7,12 +7,18 @@
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue};
 
+use super::keeper::{Keeper, Presented};
+pub use super::secret::{CommandLine, Secret};
 use super::url::{Origin, Scheme};
+use super::way::{Way, WaySettings};
+use crate::clock::Clock;
+use crate::tasks::Tasks;
 
 /// The most origins one feed may name: a service index has some forty resources, mostly on one host.
 const MAX_ORIGINS: usize = 256;
@@ -25,16 +31,16 @@ pub enum Credential {
         /// The user name; holds no colon.
         user: String,
         /// The password or token.
-        password: String,
+        password: Secret,
     },
     /// A bearer token, RFC 6750.
-    Bearer(String),
+    Bearer(Secret),
     /// A header of the upstream's own.
     Header {
         /// Its name.
         name: String,
         /// Its value.
-        value: String,
+        value: Secret,
     },
 }
 
@@ -62,28 +68,45 @@ impl fmt::Display for BadCredential {
 impl std::error::Error for BadCredential {}
 
 impl Credential {
-    /// The header that carries it, marked so that nothing prints its value.
+    /// The secret of it.
+    #[must_use]
+    pub fn secret(&self) -> &Secret {
+        match self {
+            Self::Basic {
+                password: secret, ..
+            }
+            | Self::Bearer(secret)
+            | Self::Header { value: secret, .. } => secret,
+        }
+    }
+
+    /// The header that carries it with this secret, marked so that nothing prints its value.
     ///
     /// # Errors
     /// [`BadCredential`] if no header can.
-    pub fn header(&self) -> Result<(HeaderName, HeaderValue), BadCredential> {
+    pub fn header_with(&self, secret: &str) -> Result<(HeaderName, HeaderValue), BadCredential> {
         let (name, value) = match self {
-            Self::Basic { user, password } => {
+            Self::Basic { user, .. } => {
                 if user.contains(':') {
                     return Err(BadCredential::User);
                 }
-                let encoded = STANDARD.encode(format!("{user}:{password}"));
+                let encoded = STANDARD.encode(format!("{user}:{secret}"));
                 (AUTHORIZATION, format!("Basic {encoded}"))
             }
-            Self::Bearer(token) => (AUTHORIZATION, format!("Bearer {token}")),
-            Self::Header { name, value } => (
+            Self::Bearer(_) => (AUTHORIZATION, format!("Bearer {secret}")),
+            Self::Header { name, .. } => (
                 HeaderName::try_from(name).map_err(|_| BadCredential::Name)?,
-                value.clone(),
+                secret.to_owned(),
             ),
         };
         let mut value = HeaderValue::try_from(value).map_err(|_| BadCredential::Value)?;
         value.set_sensitive(true);
         Ok((name, value))
+    }
+
+    /// The header with the secret that was known at start, if one was.
+    pub(super) fn known_header(&self) -> Option<(HeaderName, HeaderValue)> {
+        self.header_with(self.secret().known()?).ok()
     }
 }
 
@@ -98,36 +121,84 @@ impl fmt::Debug for Credential {
     }
 }
 
-/// What one feed may do at its upstream: the credential, the origins that may learn it, and whether private addresses
-/// may be asked. Clones share the origins.
+/// What one feed may do at its upstream: the credential, the origins that may learn it, the way there, and whether
+/// private addresses may be asked. Clones share the origins.
 #[derive(Clone)]
 pub struct Access {
     inner: Arc<Inner>,
 }
 
 struct Inner {
+    credential: Option<Held>,
+    origins: RwLock<HashSet<Origin>>,
     /// The origin of the configured service index.
     upstream: Origin,
-    credential: Option<(HeaderName, HeaderValue)>,
-    origins: RwLock<HashSet<Origin>>,
+    ways: WaySettings,
+}
+
+enum Held {
+    /// It never changes.
+    Fixed(Presented),
+    Kept(Keeper),
 }
 
 impl Access {
-    /// The access of a feed whose configured service index lies at `upstream`. Private addresses may be asked only if
-    /// that origin is there too.
+    /// The access of a feed whose configured service index lies at `upstream`, with a secret that never changes and
+    /// without anything between. Private addresses may be asked only if that origin is there too.
     ///
     /// # Errors
     /// [`BadCredential`] if no header can carry the credential.
     pub fn new(upstream: Origin, credential: Option<&Credential>) -> Result<Self, BadCredential> {
-        let credential = credential.map(Credential::header).transpose()?;
+        let fixed = |credential: &Credential| {
+            let header = credential.header_with(credential.secret().known().unwrap_or_default())?;
+            Ok(Held::Fixed(Presented {
+                header,
+                generation: 0,
+            }))
+        };
+        let credential = credential.map(fixed).transpose()?;
+        Ok(Self::with(upstream, credential, WaySettings::default()))
+    }
+
+    /// The access of the feed `name`, whose secret is read again where it can be. Call it within a runtime.
+    ///
+    /// # Errors
+    /// [`BadCredential`] if no header can carry the credential.
+    pub fn open(
+        name: &str,
+        upstream: Origin,
+        credential: Option<&Credential>,
+        ways: WaySettings,
+        clock: &Clock,
+        tasks: &Tasks,
+    ) -> Result<Self, BadCredential> {
+        let Some(credential) = credential else {
+            return Ok(Self::with(upstream, None, ways));
+        };
+        // Checked here, since what is not known yet cannot be.
+        let header = credential.header_with(credential.secret().known().unwrap_or_default())?;
+        let held = match credential.secret() {
+            Secret::Value(_) => Held::Fixed(Presented {
+                header,
+                generation: 0,
+            }),
+            Secret::Command(_) | Secret::File { .. } => {
+                Held::Kept(Keeper::new(name, credential.clone(), clock.clone(), tasks))
+            }
+        };
+        Ok(Self::with(upstream, Some(held), ways))
+    }
+
+    fn with(upstream: Origin, credential: Option<Held>, ways: WaySettings) -> Self {
         let origins = RwLock::new(HashSet::from([upstream.clone()]));
-        Ok(Self {
+        Self {
             inner: Arc::new(Inner {
-                upstream,
                 credential,
                 origins,
+                upstream,
+                ways,
             }),
-        })
+        }
     }
 
     /// The origin of the feed's configured service index.
@@ -164,13 +235,69 @@ impl Access {
             .contains(origin)
     }
 
-    /// Adds the credential to a request for `origin`, if it may know it and the request carries no such header yet.
-    pub(super) fn apply(&self, origin: &Origin, headers: &mut HeaderMap) {
-        if let Some((name, value)) = &self.inner.credential
-            && self.is_trusted(origin)
-        {
-            headers.entry(name).or_insert_with(|| value.clone());
+    /// Whether the feed has a credential at all.
+    #[must_use]
+    pub fn has_credential(&self) -> bool {
+        self.inner.credential.is_some()
+    }
+
+    /// Since when the credential cannot be read, and why; nothing secret is in the words.
+    #[must_use]
+    pub fn credential_fault(&self) -> Option<(SystemTime, String)> {
+        match &self.inner.credential {
+            Some(Held::Kept(keeper)) => {
+                let (since, fault) = keeper.fault()?;
+                Some((since, fault.to_string()))
+            }
+            Some(Held::Fixed(_)) | None => None,
         }
+    }
+
+    /// How connections to an origin are made: only those that may know the credential see the certificate.
+    pub(super) fn way(&self, origin: &Origin) -> Way {
+        self.inner.ways.to(origin, self.is_trusted(origin))
+    }
+
+    /// The credential for an origin, if it may know it. The error says why there is none to use.
+    pub(super) async fn present(&self, origin: &Origin) -> Result<Option<Presented>, String> {
+        match &self.inner.credential {
+            Some(held) if self.is_trusted(origin) => match held {
+                Held::Fixed(presented) => Ok(Some(presented.clone())),
+                Held::Kept(keeper) => {
+                    let presented = keeper.present().await;
+                    presented.map(Some).map_err(|fault| fault.to_string())
+                }
+            },
+            Some(_) | None => Ok(None),
+        }
+    }
+
+    /// Has the secret read again that the upstream refused; whether there is another now.
+    pub(super) async fn renew(&self, refused: &Presented) -> bool {
+        match &self.inner.credential {
+            Some(Held::Kept(keeper)) => keeper.renew(refused.generation).await,
+            Some(Held::Fixed(_)) | None => false,
+        }
+    }
+
+    /// The same without waiting, for a request that cannot be sent again.
+    pub(super) fn suspect(&self, refused: &Presented) {
+        if let Some(Held::Kept(keeper)) = &self.inner.credential {
+            keeper.suspect(refused.generation);
+        }
+    }
+
+    /// Whether a refused secret may be another when it is read again.
+    pub(super) fn can_renew(&self) -> bool {
+        matches!(self.inner.credential, Some(Held::Kept(_)))
+    }
+}
+
+impl Presented {
+    /// Adds the credential to a request that carries no such header yet.
+    pub(super) fn apply(&self, headers: &mut HeaderMap) {
+        let (name, value) = &self.header;
+        headers.entry(name).or_insert_with(|| value.clone());
     }
 }
 
@@ -178,7 +305,7 @@ impl fmt::Debug for Access {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Access")
             .field("upstream", &self.inner.upstream)
-            .field("has_credential", &self.inner.credential.is_some())
+            .field("has_credential", &self.has_credential())
             .finish_non_exhaustive()
     }
 }
@@ -193,7 +320,7 @@ mod tests {
 
     #[track_caller]
     fn check_header(credential: &Credential, expected: Result<(&str, &str), BadCredential>) {
-        let header = credential.header();
+        let header = credential.header_with(credential.secret().known().unwrap());
         assert!(header.as_ref().is_ok_and(|(_, value)| value.is_sensitive()) || header.is_err());
         let header =
             header.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned()));
@@ -227,8 +354,8 @@ mod tests {
         check_header(&header("X Key", "v"), Err(BadCredential::Name));
     }
 
-    #[test]
-    fn only_the_feeds_origins_learn_it() {
+    #[tokio::test]
+    async fn only_the_feeds_origins_learn_it() {
         let bearer = Credential::Bearer("secret".into());
         let access = Access::new(origin("https://feed.example/v3/index.json"), Some(&bearer));
         let access = access.unwrap();
@@ -242,19 +369,20 @@ mod tests {
             ("http://plain.example/", false),
             ("https://sub.feed.example/", false),
         ] {
-            let mut headers = HeaderMap::new();
-            access.apply(&origin(url), &mut headers);
-            assert_eq!(headers.contains_key(AUTHORIZATION), expected, "{url}");
+            let presented = access.present(&origin(url)).await.unwrap();
+            assert_eq!(presented.is_some(), expected, "{url}");
         }
     }
 
-    #[test]
-    fn nothing_prints_the_secret() {
+    #[tokio::test]
+    async fn nothing_prints_the_secret() {
         let bearer = Credential::Bearer("secret".into());
         let access = Access::new(origin("https://feed.example/"), Some(&bearer)).unwrap();
         let mut headers = HeaderMap::new();
-        access.apply(access.upstream(), &mut headers);
-        let printed = format!("{bearer:?} {access:?} {headers:?}");
+        let presented = access.present(access.upstream()).await.unwrap().unwrap();
+        presented.apply(&mut headers);
+        assert_eq!(headers[AUTHORIZATION], "Bearer secret");
+        let printed = format!("{bearer:?} {access:?} {headers:?} {presented:?}");
         assert!(!printed.contains("secret"), "{printed}");
     }
 }

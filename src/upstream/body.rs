@@ -6,6 +6,7 @@
 use std::fmt;
 use std::future::Future as _;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::error::{Phase, UpstreamError};
+use super::health::Health;
 use super::settings::Settings;
 use super::url::Origin;
 use crate::clock::Clock;
@@ -29,6 +31,8 @@ pub struct ResponseBody {
     idle_timeout: Duration,
     min_window_bytes: u64,
     origin: Origin,
+    /// Told of each piece, where the connection itself does not tell.
+    progress: Option<Arc<Health>>,
     source: Option<Source>,
     timer: Pin<Box<Sleep>>,
     waiting_since: Option<Instant>,
@@ -73,12 +77,18 @@ impl ResponseBody {
             idle_timeout: settings.idle_timeout,
             min_window_bytes: settings.min_rate_bytes * RATE_WINDOW.as_secs(),
             origin,
+            progress: None,
             source: None,
             waiting_since: None,
             whole: bytes.filter(|bytes| !bytes.is_empty()),
             window_bytes: 0,
             window_waited: Duration::ZERO,
         }
+    }
+
+    /// Has each piece that comes noted as a sign of life.
+    pub(super) fn note_progress(&mut self, health: Arc<Health>) {
+        self.progress = Some(health);
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -152,6 +162,9 @@ impl Body for ResponseBody {
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
+                if let Some(health) = &this.progress {
+                    health.byte_received();
+                }
                 this.note(bytes).map(|()| frame)
             }
             Poll::Ready(Some(Err(error))) => {

@@ -9,19 +9,20 @@ use std::future::{Future, poll_fn};
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use http::StatusCode;
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
-use tokio_rustls::TlsConnector;
 
 use super::resolve::Resolver;
+use super::tls::{self, Tls};
+pub use super::tunnel::open as open_tunnel;
 use super::url::{Origin, Scheme, is_private};
+use super::way::{ForwardProxy, Identity, Way};
 use crate::clock::Clock;
 use crate::tasks::Tasks;
 
@@ -63,6 +64,17 @@ pub struct Target {
     pub private: PrivateAddresses,
     /// What may be spoken.
     pub protocols: Protocols,
+    /// What lies between, and who we are.
+    pub way: Way,
+}
+
+impl Target {
+    /// Whom the first byte goes to: the proxy, if there is one.
+    #[must_use]
+    pub fn first_hop(&self) -> &Origin {
+        let proxy = self.way.proxy.as_ref();
+        proxy.map_or(&self.origin, ForwardProxy::origin)
+    }
 }
 
 /// What the two sides agreed on.
@@ -99,10 +111,26 @@ pub enum ConnectError {
     NameNotFound,
     /// Only private addresses, and these are refused.
     PrivateAddress,
+    /// The proxy demands a credential, or refused the one it got.
+    ProxyAuthRequired {
+        /// The proxy.
+        proxy: Origin,
+        /// The schemes that it takes.
+        schemes: Vec<String>,
+    },
+    /// The proxy does not lead there.
+    ProxyRefused {
+        /// The proxy.
+        proxy: Origin,
+        /// What it answered.
+        status: StatusCode,
+    },
     /// It took longer than allowed.
     TimedOut,
     /// TLS failed; its words.
     Tls(String),
+    /// Nobody trusts who signed the certificate; its distinguished name.
+    UnknownIssuer(String),
 }
 
 impl fmt::Display for ConnectError {
@@ -111,13 +139,35 @@ impl fmt::Display for ConnectError {
             Self::Failed(why) => f.write_str(why),
             Self::NameNotFound => f.write_str("name not found"),
             Self::PrivateAddress => f.write_str("private address"),
+            Self::ProxyAuthRequired { proxy, schemes } => write!(
+                f,
+                "the proxy {proxy} demands a credential ({})",
+                listed(schemes)
+            ),
+            Self::ProxyRefused { proxy, status } => {
+                write!(
+                    f,
+                    "the proxy {proxy} refuses the host ({})",
+                    status.as_u16()
+                )
+            }
             Self::TimedOut => f.write_str("timed out"),
             Self::Tls(why) => write!(f, "TLS: {why}"),
+            Self::UnknownIssuer(name) => write!(f, "TLS: unknown issuer {name}"),
         }
     }
 }
 
 impl std::error::Error for ConnectError {}
+
+/// Schemes as a message lists them.
+pub(super) fn listed(schemes: &[String]) -> String {
+    if schemes.is_empty() {
+        "no scheme named".to_owned()
+    } else {
+        schemes.join(", ")
+    }
+}
 
 /// Opens connections. Its caller bounds the time.
 pub trait Connect: Send + Sync {
@@ -139,7 +189,8 @@ pub trait Connect: Send + Sync {
     }
 }
 
-/// Real connections: TCP with IPv6 and IPv4 raced, TLS with the system's roots.
+/// Real connections: TCP with IPv6 and IPv4 raced, through a proxy where one stands between, TLS with the system's
+/// roots.
 #[derive(Debug)]
 pub struct Network {
     extra_roots: Vec<CertificateDer<'static>>,
@@ -147,17 +198,6 @@ pub struct Network {
     tasks: Tasks,
     /// Read at the first TLS connection, so that start-up waits for no disk.
     tls: OnceCell<Tls>,
-}
-
-struct Tls {
-    any: TlsConnector,
-    http1: TlsConnector,
-}
-
-impl fmt::Debug for Tls {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tls").finish_non_exhaustive()
-    }
 }
 
 impl Network {
@@ -174,9 +214,47 @@ impl Network {
 
     async fn open(&self, target: &Target) -> Result<Connection, ConnectError> {
         let origin = &target.origin;
+        let Some(proxy) = &target.way.proxy else {
+            let tcp = self.dial(origin, target.private).await?;
+            return match origin.scheme() {
+                Scheme::Http => Ok(plain(tcp)),
+                Scheme::Https => self.secure(tcp, target).await,
+            };
+        };
+        let stream = self.reach(proxy).await.map_err(|error| {
+            let why = format!("the proxy {}: {error}", proxy.origin());
+            ConnectError::Failed(why)
+        })?;
+        match origin.scheme() {
+            Scheme::Http => Ok(plain(stream)),
+            Scheme::Https => {
+                let stream = open_tunnel(stream, proxy, origin).await?;
+                self.secure(stream, target).await
+            }
+        }
+    }
+
+    /// A connection to a proxy. It stands where the configuration says, so its addresses may be private.
+    async fn reach(&self, proxy: &ForwardProxy) -> Result<Box<dyn Stream>, ConnectError> {
+        let origin = proxy.origin();
+        let tcp = self.dial(origin, PrivateAddresses::Allow).await?;
+        match origin.scheme() {
+            Scheme::Http => Ok(Box::new(tcp)),
+            Scheme::Https => {
+                let secured = self.handshake(tcp, origin, None, Protocols::Http1).await?;
+                Ok(secured.stream)
+            }
+        }
+    }
+
+    async fn dial(
+        &self,
+        origin: &Origin,
+        private: PrivateAddresses,
+    ) -> Result<TcpStream, ConnectError> {
         let addresses = self.resolver.look_up(origin.host()).await?;
         let mut addresses = addresses.to_vec();
-        if target.private == PrivateAddresses::Refuse {
+        if private == PrivateAddresses::Refuse {
             addresses.retain(|address| !is_private(*address));
             if addresses.is_empty() {
                 return Err(ConnectError::PrivateAddress);
@@ -188,24 +266,37 @@ impl Network {
         // Requests are small and wait for their answer.
         tcp.set_nodelay(true)
             .map_err(|error| ConnectError::Failed(error.to_string()))?;
-        match origin.scheme() {
-            Scheme::Http => Ok(Connection {
-                stream: Box::new(tcp),
-                negotiated: Negotiated::Http1,
-            }),
-            Scheme::Https => self.secure(tcp, target).await,
-        }
+        Ok(tcp)
     }
 
-    async fn secure(&self, tcp: TcpStream, target: &Target) -> Result<Connection, ConnectError> {
-        let name = ServerName::try_from(target.origin.host().to_owned())
+    async fn secure<S: Stream + 'static>(
+        &self,
+        stream: S,
+        target: &Target,
+    ) -> Result<Connection, ConnectError> {
+        let identity = target.way.identity.as_ref();
+        self.handshake(stream, &target.origin, identity, target.protocols)
+            .await
+    }
+
+    async fn handshake<S: Stream + 'static>(
+        &self,
+        stream: S,
+        origin: &Origin,
+        identity: Option<&Identity>,
+        protocols: Protocols,
+    ) -> Result<Connection, ConnectError> {
+        let name = ServerName::try_from(origin.host().to_owned())
             .map_err(|error| ConnectError::Tls(error.to_string()))?;
-        let tls = self.tls.get_or_try_init(|| self.load_tls()).await?;
-        let connector = match target.protocols {
-            Protocols::Any => &tls.any,
-            Protocols::Http1 => &tls.http1,
-        };
-        let stream = connector.connect(name, tcp).await.map_err(tls_error)?;
+        let tls = self
+            .tls
+            .get_or_try_init(|| Tls::load(self.extra_roots.clone(), &self.tasks))
+            .await?;
+        let connector = tls.connector(identity, protocols)?;
+        let stream = connector
+            .connect(name, stream)
+            .await
+            .map_err(|error| tls::error_of(&error))?;
         let negotiated = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Negotiated::Http2,
             _ => Negotiated::Http1,
@@ -215,34 +306,12 @@ impl Network {
             negotiated,
         })
     }
+}
 
-    async fn load_tls(&self) -> Result<Tls, ConnectError> {
-        let loaded = self
-            .tasks
-            .blocking("root certificates", rustls_native_certs::load_native_certs)
-            .await
-            .map_err(|error| ConnectError::Tls(error.to_string()))?;
-        for error in &loaded.errors {
-            tracing::warn!(%error, "a root certificate of the system was not read");
-        }
-        let mut roots = RootCertStore::empty();
-        let all = loaded.certs.into_iter().chain(self.extra_roots.clone());
-        let (usable, ignored) = roots.add_parsable_certificates(all);
-        tracing::debug!(usable, ignored, "root certificates read");
-        let config = |protocols: &[&[u8]]| {
-            let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let mut config = ClientConfig::builder_with_provider(provider)
-                .with_safe_default_protocol_versions()
-                .map_err(|error| ConnectError::Tls(error.to_string()))?
-                .with_root_certificates(roots.clone())
-                .with_no_client_auth();
-            config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-            Ok(TlsConnector::from(Arc::new(config)))
-        };
-        Ok(Tls {
-            any: config(&[b"h2", b"http/1.1"])?,
-            http1: config(&[b"http/1.1"])?,
-        })
+fn plain<S: Stream + 'static>(stream: S) -> Connection {
+    Connection {
+        stream: Box::new(stream),
+        negotiated: Negotiated::Http1,
     }
 }
 
@@ -266,14 +335,6 @@ impl Connect for Network {
                     .await
                     .is_ok_and(|addresses| addresses.iter().any(|address| is_private(*address)))
         })
-    }
-}
-
-/// A wrong certificate or protocol is TLS's fault and stays; anything else is the connection's and may pass.
-fn tls_error(error: io::Error) -> ConnectError {
-    match error.get_ref().map(|inner| inner.is::<rustls::Error>()) {
-        Some(true) => ConnectError::Tls(error.to_string()),
-        _ => ConnectError::Failed(error.to_string()),
     }
 }
 

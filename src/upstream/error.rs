@@ -9,7 +9,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
-use super::connect::ConnectError;
+use super::connect::{ConnectError, listed};
 use super::url::{BadUrl, Origin};
 
 /// What a request was waiting for, in the order of its life.
@@ -80,7 +80,7 @@ pub enum UpstreamError {
         /// When its failures began.
         since: SystemTime,
         /// The failure that opened the breaker.
-        why: Arc<str>,
+        why: Arc<Self>,
     },
     /// The connection ended before the answer did.
     Closed {
@@ -94,6 +94,13 @@ pub enum UpstreamError {
         /// The origin.
         origin: Origin,
         /// What the system said.
+        why: String,
+    },
+    /// The feed's credential cannot be read, and there is no older one.
+    CredentialUnavailable {
+        /// Whom it is for.
+        origin: Origin,
+        /// Why.
         why: String,
     },
     /// The hold ran out.
@@ -120,6 +127,24 @@ pub enum UpstreamError {
         /// What is wrong with it.
         why: String,
     },
+    /// A proxy demands a credential, or refused the one it got.
+    ProxyAuthRequired {
+        /// The origin that we wanted to reach.
+        origin: Origin,
+        /// The proxy; none is configured if another between us and the origin said so.
+        proxy: Option<Origin>,
+        /// The schemes that it takes.
+        schemes: Vec<String>,
+    },
+    /// The proxy does not lead there.
+    ProxyRefused {
+        /// The origin that we wanted to reach.
+        origin: Origin,
+        /// The proxy.
+        proxy: Origin,
+        /// What it answered.
+        status: StatusCode,
+    },
     /// The body came slower than the minimum rate.
     RateTooLow {
         /// The origin.
@@ -144,6 +169,13 @@ pub enum UpstreamError {
         /// The origin that sent the last one.
         origin: Origin,
     },
+    /// Nobody trusts who signed the origin's certificate.
+    UnknownIssuer {
+        /// The origin.
+        origin: Origin,
+        /// The issuer's distinguished name.
+        issuer: String,
+    },
 }
 
 impl UpstreamError {
@@ -156,14 +188,18 @@ impl UpstreamError {
             Self::BreakerOpen { .. } => "breaker-open",
             Self::Closed { .. } => "closed",
             Self::ConnectFailed { .. } => "connect-failed",
+            Self::CredentialUnavailable { .. } => "credential-unavailable",
             Self::HeldOut { .. } => "held-out",
             Self::NameNotFound { .. } => "name-not-found",
             Self::PrivateAddress { .. } => "private-address",
             Self::Protocol { .. } => "protocol",
+            Self::ProxyAuthRequired { .. } => "proxy-auth-required",
+            Self::ProxyRefused { .. } => "proxy-refused",
             Self::RateTooLow { .. } => "rate-too-low",
             Self::TimedOut { .. } => "timed-out",
             Self::Tls { .. } => "tls",
             Self::TooManyRedirects { .. } => "too-many-redirects",
+            Self::UnknownIssuer { .. } => "unknown-issuer",
         }
     }
 
@@ -178,11 +214,27 @@ impl UpstreamError {
             | Self::BreakerOpen { .. }
             | Self::Closed { .. }
             | Self::ConnectFailed { .. }
+            | Self::CredentialUnavailable { .. }
             | Self::NameNotFound { .. }
             | Self::PrivateAddress { .. }
             | Self::Protocol { .. }
+            | Self::ProxyAuthRequired { .. }
+            | Self::ProxyRefused { .. }
             | Self::Tls { .. }
-            | Self::TooManyRedirects { .. } => false,
+            | Self::TooManyRedirects { .. }
+            | Self::UnknownIssuer { .. } => false,
+        }
+    }
+
+    /// The failure at the bottom of this one: what opened a breaker, what a hold ended with.
+    #[must_use]
+    pub fn root(&self) -> &Self {
+        match self {
+            Self::BreakerOpen { why, .. } => why.root(),
+            Self::HeldOut {
+                last: Some(last), ..
+            } => last.root(),
+            other => other,
         }
     }
 
@@ -195,14 +247,18 @@ impl UpstreamError {
             | Self::BreakerOpen { origin, .. }
             | Self::Closed { origin, .. }
             | Self::ConnectFailed { origin, .. }
+            | Self::CredentialUnavailable { origin, .. }
             | Self::HeldOut { origin, .. }
             | Self::NameNotFound { origin }
             | Self::PrivateAddress { origin }
             | Self::Protocol { origin, .. }
+            | Self::ProxyAuthRequired { origin, .. }
+            | Self::ProxyRefused { origin, .. }
             | Self::RateTooLow { origin }
             | Self::TimedOut { origin, .. }
             | Self::Tls { origin, .. }
-            | Self::TooManyRedirects { origin } => Some(origin),
+            | Self::TooManyRedirects { origin }
+            | Self::UnknownIssuer { origin, .. } => Some(origin),
         }
     }
 
@@ -215,6 +271,16 @@ impl UpstreamError {
             },
             ConnectError::NameNotFound => Self::NameNotFound { origin },
             ConnectError::PrivateAddress => Self::PrivateAddress { origin },
+            ConnectError::ProxyAuthRequired { proxy, schemes } => Self::ProxyAuthRequired {
+                origin,
+                proxy: Some(proxy.clone()),
+                schemes: schemes.clone(),
+            },
+            ConnectError::ProxyRefused { proxy, status } => Self::ProxyRefused {
+                origin,
+                proxy: proxy.clone(),
+                status: *status,
+            },
             ConnectError::TimedOut => Self::TimedOut {
                 origin,
                 phase: Phase::Connect,
@@ -222,6 +288,10 @@ impl UpstreamError {
             ConnectError::Tls(why) => Self::Tls {
                 origin,
                 why: why.clone(),
+            },
+            ConnectError::UnknownIssuer(issuer) => Self::UnknownIssuer {
+                origin,
+                issuer: issuer.clone(),
             },
         }
     }
@@ -281,6 +351,9 @@ impl fmt::Display for UpstreamError {
                 Phase::Body => write!(f, "{origin} broke off its answer"),
             },
             Self::ConnectFailed { origin, why } => write!(f, "cannot connect to {origin}: {why}"),
+            Self::CredentialUnavailable { origin, why } => {
+                write!(f, "there is no credential for {origin}: {why}")
+            }
             Self::HeldOut { origin, last } => match last {
                 Some(last) => write!(f, "no usable answer in time: {last}"),
                 None => write!(f, "{origin} did not answer in time"),
@@ -290,6 +363,32 @@ impl fmt::Display for UpstreamError {
                 write!(f, "{origin} is a private address and not asked")
             }
             Self::Protocol { origin, why } => write!(f, "{origin} did not speak HTTP: {why}"),
+            Self::ProxyAuthRequired {
+                origin,
+                proxy,
+                schemes,
+            } => {
+                let schemes = listed(schemes);
+                match proxy {
+                    Some(proxy) => write!(
+                        f,
+                        "the proxy {proxy} demands a credential (407: {schemes}) on the way to {origin}"
+                    ),
+                    None => write!(
+                        f,
+                        "a proxy demands a credential (407: {schemes}) on the way to {origin}, and none is configured"
+                    ),
+                }
+            }
+            Self::ProxyRefused {
+                origin,
+                proxy,
+                status,
+            } => write!(
+                f,
+                "the proxy {proxy} does not lead to {origin} ({})",
+                status.as_u16()
+            ),
             Self::RateTooLow { origin } => write!(f, "{origin} sent its answer too slowly"),
             Self::TimedOut { origin, phase } => match phase {
                 Phase::Connect => write!(f, "connecting to {origin} timed out"),
@@ -301,6 +400,10 @@ impl fmt::Display for UpstreamError {
             Self::TooManyRedirects { origin } => {
                 write!(f, "too many redirects, the last from {origin}")
             }
+            Self::UnknownIssuer { origin, issuer } => write!(
+                f,
+                "the certificate of {origin} is issued by {issuer}, which is not trusted; ca_files adds roots"
+            ),
         }
     }
 }

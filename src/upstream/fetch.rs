@@ -8,11 +8,10 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::Empty;
 use hyper::body::Incoming;
-use hyper_util::client::legacy::connect::capture_connection;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -20,11 +19,11 @@ use super::auth::Access;
 use super::body::ResponseBody;
 use super::connect::PrivateAddresses;
 use super::error::{Phase, UpstreamError};
+use super::keeper::Presented;
 use super::line::Line;
-use super::redirect;
 use super::retry::{self, Again, Counts, Pauses};
 use super::url::{Address, Origin};
-use super::{Shared, Upstream};
+use super::{Shared, Upstream, redirect, tunnel};
 
 /// How to ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -111,12 +110,12 @@ impl Shared {
     async fn fetch(self: &Arc<Self>, fetch: &Fetch) -> Result<Fetched, UpstreamError> {
         let mut address = Address::parse(fetch.url.as_bytes()).map_err(UpstreamError::BadUrl)?;
         for _ in 0..=self.settings.max_redirects {
-            let line = self.line(address.origin());
+            let line = self.line(address.origin(), &fetch.access);
             // Boxed: the state of an attempt is large, and the caller's future holds this one.
             let answer = Box::pin(self.ask(&line, fetch, &address)).await?;
             let status = answer.response.status();
             if !redirect::is_redirect(status) {
-                return Ok(self.fetched(fetch, &address, answer));
+                return Ok(self.fetched(fetch, &address, &line, answer));
             }
             address = redirect::target(&address, status, answer.response.headers())?;
             tracing::debug!(to = address.without_query(), "redirect followed");
@@ -126,7 +125,7 @@ impl Shared {
         })
     }
 
-    fn fetched(&self, fetch: &Fetch, address: &Address, answer: Answer) -> Fetched {
+    fn fetched(&self, fetch: &Fetch, address: &Address, line: &Line, answer: Answer) -> Fetched {
         let (parts, incoming) = answer.response.into_parts();
         let (origin, clock) = (address.origin().clone(), self.clock.clone());
         let named = || {
@@ -140,13 +139,19 @@ impl Shared {
         };
         let body = match incoming {
             None => ResponseBody::whole(None, origin.clone(), &self.settings, clock),
-            Some(incoming) => ResponseBody::new(
-                incoming,
-                answer.permit,
-                origin.clone(),
-                &self.settings,
-                clock,
-            ),
+            Some(incoming) => {
+                let mut body = ResponseBody::new(
+                    incoming,
+                    answer.permit,
+                    origin.clone(),
+                    &self.settings,
+                    clock,
+                );
+                if parts.version == Version::HTTP_2 {
+                    body.note_progress(Arc::clone(&line.health));
+                }
+                body
+            }
         };
         Fetched {
             body,
@@ -248,23 +253,57 @@ impl Shared {
         }
     }
 
-    /// One request to one origin, up to the header of its answer.
+    /// One request to one origin, up to the header of its answer. A credential that it refuses is read again, and if
+    /// there is another now, the request is sent once more.
     async fn attempt(
         self: &Arc<Self>,
         line: &Arc<Line>,
         fetch: &Fetch,
         address: &Address,
     ) -> Result<Answer, UpstreamError> {
+        let access = &fetch.access;
+        let credential = self.credential(line.origin(), access).await?;
+        let answer = self
+            .attempt_with(line, fetch, address, credential.as_ref())
+            .await?;
+        let Some(refused) = credential
+            .filter(|_| access.can_renew() && answer.response.status() == StatusCode::UNAUTHORIZED)
+        else {
+            return Ok(answer);
+        };
+        // Nothing is held while the secret is read.
+        let answer = Answer {
+            permit: None,
+            response: answer.response.map(|_| None),
+        };
+        if !access.renew(&refused).await {
+            return Ok(answer);
+        }
+        let credential = self.credential(line.origin(), access).await?;
+        self.attempt_with(line, fetch, address, credential.as_ref())
+            .await
+    }
+
+    async fn attempt_with(
+        self: &Arc<Self>,
+        line: &Arc<Line>,
+        fetch: &Fetch,
+        address: &Address,
+        credential: Option<&Presented>,
+    ) -> Result<Answer, UpstreamError> {
         let mut private = self.allowance(line.origin(), &fetch.access).await?;
         let _waiting = line.health.begin_wait();
         self.keep_watch(line);
         let permit = line.permit().await;
         loop {
-            let request = self.request(fetch, address)?;
+            let mut request = self.request(fetch, address, line)?;
+            if let Some(credential) = credential {
+                credential.apply(request.headers_mut());
+            }
             let outcome = self.exchange(line, private, request).await;
             let refused = matches!(outcome, Err(UpstreamError::PrivateAddress { .. }))
                 && private == PrivateAddresses::Refuse;
-            if refused && self.connector.is_private(fetch.access.upstream()).await {
+            if refused && self.has_private_upstream(&fetch.access).await {
                 private = PrivateAddresses::Allow;
                 continue;
             }
@@ -279,34 +318,32 @@ impl Shared {
         &self,
         line: &Line,
         private: PrivateAddresses,
-        mut request: Request<Empty<Bytes>>,
+        request: Request<Empty<Bytes>>,
     ) -> Result<Response<Incoming>, UpstreamError> {
-        let mut captured = capture_connection(&mut request);
-        let answer = line.client(self, private).request(request);
-        // The connection has a limit of its own.
-        let silence = async {
-            drop(captured.wait_for_connection_metadata().await);
-            tokio::time::sleep(self.settings.first_byte_timeout).await;
-        };
-        tokio::select! {
-            biased;
-            answer = answer => {
-                answer.map_err(|error| UpstreamError::from_client(line.origin(), &error))
-            }
-            () = silence => {
-                line.renew();
-                Err(UpstreamError::TimedOut {
-                    origin: line.origin().clone(),
-                    phase: Phase::FirstByte,
-                })
-            }
+        let answer = line.pool(self, private).send(request).await;
+        if let Err(UpstreamError::TimedOut {
+            phase: Phase::FirstByte,
+            ..
+        }) = &answer
+        {
+            line.renew();
         }
+        let answer = answer?;
+        if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(UpstreamError::ProxyAuthRequired {
+                origin: line.origin().clone(),
+                proxy: line.forwarded().map(|proxy| proxy.origin().clone()),
+                schemes: tunnel::schemes(answer.headers()),
+            });
+        }
+        Ok(answer)
     }
 
     fn request(
         &self,
         fetch: &Fetch,
         address: &Address,
+        line: &Line,
     ) -> Result<Request<Empty<Bytes>>, UpstreamError> {
         let mut request = Request::new(Empty::new());
         *request.uri_mut() = address.uri().map_err(UpstreamError::BadUrl)?;
@@ -331,7 +368,7 @@ impl Shared {
                 }
             }
         }
-        fetch.access.apply(address.origin(), headers);
+        line.introduce_to_proxy(headers);
         Ok(request)
     }
 

@@ -17,7 +17,7 @@ use super::url::Origin;
 use crate::clock::Clock;
 
 /// What is known of an origin.
-#[derive(Clone, Debug, Eq, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum OriginState {
     /// Nothing speaks against asking it.
     Live,
@@ -26,7 +26,7 @@ pub enum OriginState {
         /// When its failures began.
         since: SystemTime,
         /// The failure that opened the breaker.
-        why: Arc<str>,
+        why: Arc<UpstreamError>,
     },
     /// It has sent no byte for `stale_after` while requests wait.
     Slow {
@@ -71,7 +71,7 @@ struct Judged {
     /// When the failures or the silence of now began.
     failing_since: Option<SystemTime>,
     /// Why the breaker is open.
-    open: Option<Arc<str>>,
+    open: Option<Arc<UpstreamError>>,
     probe_at: Instant,
     probe_gap: Duration,
     slow: bool,
@@ -222,7 +222,7 @@ impl Health {
             } => last.as_ref(),
             other => other,
         };
-        judged.open = Some(why.to_string().into());
+        judged.open = Some(Arc::new(why.clone()));
         judged.slow = false;
         judged.probe_gap = self.settings.load().probe_after;
         judged.probe_at = self.clock.instant() + judged.probe_gap;

@@ -1,35 +1,25 @@
-//! One origin and everything that is kept for it: health, permits, pooled connections, what to probe it with.
+//! One origin by one way, and everything that is kept for it: health, permits, pooled connections, what to probe it with.
 //!
 //! It refuses to decide whether and how often to ask.
 
 use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::Empty;
+use http::header::PROXY_AUTHORIZATION;
+use http::{HeaderMap, Uri};
 use hyper::rt::Executor;
-use hyper_util::client::legacy::Client;
-use hyper_util::rt::TokioTimer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::Shared;
 use super::connect::PrivateAddresses;
+use super::error::UpstreamError;
 use super::health::Health;
-use super::url::{Address, Origin};
+use super::pool::{Pool, Spare};
+use super::url::{Address, Origin, Scheme};
+use super::way::{ForwardProxy, Way};
 use super::wire::Dialer;
 use crate::tasks::Tasks;
-
-/// How long a connection is kept without a request: below the 60 s after which common load balancers drop it.
-const POOL_IDLE: Duration = Duration::from_secs(50);
-
-/// How often an HTTP/2 connection with requests is asked whether it lives: a dead one would take every request of its
-/// origin with it.
-const PING_INTERVAL: Duration = Duration::from_secs(5);
-
-/// How long the answer to that may take.
-const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One origin.
 pub(super) struct Line {
@@ -39,14 +29,15 @@ pub(super) struct Line {
     origin: Origin,
     permits: Arc<Semaphore>,
     kept: Mutex<Kept>,
+    way: Way,
 }
 
 #[derive(Default)]
 struct Kept {
     /// For requests that may go to private addresses.
-    allow: Option<Client<Dialer, Empty<Bytes>>>,
+    allow: Option<Arc<Pool>>,
     /// For those that may not: they share no connection with the others.
-    refuse: Option<Client<Dialer, Empty<Bytes>>>,
+    refuse: Option<Arc<Pool>>,
     probe: Option<Address>,
 }
 
@@ -65,7 +56,7 @@ where
 }
 
 impl Line {
-    pub(super) fn new(origin: Origin, shared: &Shared) -> Self {
+    pub(super) fn new(origin: Origin, way: Way, shared: &Shared) -> Self {
         Self {
             allowed: AtomicBool::new(false),
             health: Arc::new(Health::new(
@@ -76,11 +67,35 @@ impl Line {
             origin,
             permits: Arc::new(Semaphore::new(shared.settings.max_connections)),
             kept: Mutex::default(),
+            way,
         }
     }
 
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
+    }
+
+    /// The target of a request on a connection of its own: a proxy that reads it wants the whole address.
+    pub(super) fn target(&self, address: &Address) -> Result<Uri, UpstreamError> {
+        let target = match self.forwarded() {
+            Some(_) => address.uri(),
+            None => address.path_and_query().map(Uri::from),
+        };
+        target.map_err(UpstreamError::BadUrl)
+    }
+
+    /// Adds what a proxy that reads our requests wants to know of us.
+    pub(super) fn introduce_to_proxy(&self, headers: &mut HeaderMap) {
+        let authorization = self.forwarded().and_then(ForwardProxy::authorization);
+        if let Some(value) = authorization {
+            headers.insert(PROXY_AUTHORIZATION, value.clone());
+        }
+    }
+
+    /// The proxy that reads our requests to this origin.
+    pub(super) fn forwarded(&self) -> Option<&ForwardProxy> {
+        let proxy = self.way.proxy.as_ref();
+        proxy.filter(|_| self.origin.scheme() == Scheme::Http)
     }
 
     /// Waits for one of the origin's connections.
@@ -98,47 +113,25 @@ impl Line {
             health: Arc::clone(&self.health),
             origin: self.origin.clone(),
             private,
+            spare: Spare::default(),
             timeout: shared.in_force.load().connect_timeout,
+            way: self.way.clone(),
         }
     }
 
-    /// The pooled client. While draining it keeps no idle connection.
-    pub(super) fn client(
-        &self,
-        shared: &Shared,
-        private: PrivateAddresses,
-    ) -> Client<Dialer, Empty<Bytes>> {
+    /// The kept connections. While draining none is kept.
+    pub(super) fn pool(&self, shared: &Shared, private: PrivateAddresses) -> Arc<Pool> {
         let mut kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        let client = match private {
+        let pool = match private {
             PrivateAddresses::Allow => &mut kept.allow,
             PrivateAddresses::Refuse => &mut kept.refuse,
         };
+        let build = |max_idle| Arc::new(Pool::new(shared, self.dialer(shared, private), max_idle));
         if shared.tasks.is_draining() {
-            *client = None;
-            return self.build(shared, private, 0);
+            *pool = None;
+            return build(0);
         }
-        client
-            .get_or_insert_with(|| self.build(shared, private, shared.settings.max_connections))
-            .clone()
-    }
-
-    fn build(
-        &self,
-        shared: &Shared,
-        private: PrivateAddresses,
-        max_idle: usize,
-    ) -> Client<Dialer, Empty<Bytes>> {
-        let max_header_bytes = shared.in_force.load().max_header_bytes;
-        Client::builder(Spawner(shared.tasks.clone()))
-            .timer(TokioTimer::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(POOL_IDLE)
-            .pool_max_idle_per_host(max_idle)
-            .http1_max_buf_size(max_header_bytes.max(8192))
-            .http2_max_header_list_size(u32::try_from(max_header_bytes).unwrap_or(u32::MAX))
-            .http2_keep_alive_interval(PING_INTERVAL)
-            .http2_keep_alive_timeout(PING_TIMEOUT)
-            .build(self.dialer(shared, private))
+        Arc::clone(pool.get_or_insert_with(|| build(shared.settings.max_connections)))
     }
 
     /// Lets go of the idle connections: one that hangs says that the others may be dead too, and each would cost the

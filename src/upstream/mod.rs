@@ -11,16 +11,22 @@ pub mod connect;
 mod error;
 mod fetch;
 mod health;
+mod keeper;
 mod line;
+mod pool;
 mod probe;
 mod publish;
 mod redirect;
 mod resolve;
 mod retry;
+mod secret;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod tls;
+mod tunnel;
 pub mod url;
+pub mod way;
 mod wire;
 
 use std::collections::HashMap;
@@ -35,11 +41,14 @@ use self::connect::{Connect, PrivateAddresses};
 pub use self::error::{Phase, RedirectFault, UpstreamError};
 pub use self::fetch::{Accept, Conditional, Fetch, FetchMethod, Fetched};
 pub use self::health::OriginState;
+use self::keeper::Presented;
 use self::line::Line;
 pub use self::publish::{PublishError, PublishFault, PublishReply, PublishRequest, Sent};
 pub use self::retry::is_passing;
 pub use self::settings::Settings;
 use self::url::{Address, Origin};
+use self::way::Way;
+pub use self::way::WaySettings;
 use crate::clock::Clock;
 use crate::tasks::Tasks;
 
@@ -68,7 +77,7 @@ struct Shared {
     /// What whoever asks next gets, as long as there is anybody to ask for.
     current: Weak<ArcSwap<Self>>,
     /// Outlive a reload.
-    lines: Arc<Mutex<HashMap<Origin, Arc<Line>>>>,
+    lines: Arc<Mutex<HashMap<LineKey, Arc<Line>>>>,
     product: Product,
     /// Of whoever asks, from its start to its end.
     settings: Arc<Settings>,
@@ -157,10 +166,11 @@ impl Upstream {
         self.current.load_full()
     }
 
-    /// What is known of an origin. One that was never asked is live.
+    /// What is known of an origin, as a feed reaches it. One that was never asked is live.
     #[must_use]
-    pub fn state(&self, origin: &Origin) -> OriginState {
-        let line = self.current.load().lines().get(origin).cloned();
+    pub fn state(&self, origin: &Origin, access: &Access) -> OriginState {
+        let key = LineKey::of(origin, access);
+        let line = self.current.load().lines().get(&key).cloned();
         line.map_or(OriginState::Live, |line| line.health.state())
     }
 
@@ -171,7 +181,7 @@ impl Upstream {
     /// [`UpstreamError::BadUrl`] if `url` is no address.
     pub fn set_probe(&self, url: &str, access: &Access) -> Result<(), UpstreamError> {
         let address = Address::parse(url.as_bytes()).map_err(UpstreamError::BadUrl)?;
-        let line = self.shared().line(address.origin());
+        let line = self.shared().line(address.origin(), access);
         if address.origin() == access.upstream() {
             line.allow_private_probes();
         }
@@ -189,18 +199,37 @@ impl fmt::Debug for Upstream {
     }
 }
 
-fn lock(lines: &Mutex<HashMap<Origin, Arc<Line>>>) -> MutexGuard<'_, HashMap<Origin, Arc<Line>>> {
+/// An origin and a way that some feed reaches it by.
+#[derive(Clone, Eq, Hash, PartialEq)]
+struct LineKey {
+    origin: Origin,
+    way: Way,
+}
+
+impl LineKey {
+    fn of(origin: &Origin, access: &Access) -> Self {
+        Self {
+            origin: origin.clone(),
+            way: access.way(origin),
+        }
+    }
+}
+
+fn lock(lines: &Mutex<HashMap<LineKey, Arc<Line>>>) -> MutexGuard<'_, HashMap<LineKey, Arc<Line>>> {
     lines.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Shared {
-    fn lines(&self) -> MutexGuard<'_, HashMap<Origin, Arc<Line>>> {
+    fn lines(&self) -> MutexGuard<'_, HashMap<LineKey, Arc<Line>>> {
         lock(&self.lines)
     }
 
-    fn line(&self, origin: &Origin) -> Arc<Line> {
+    /// The line to an origin by the way of this feed: feeds that go by different ways share no connection, and what
+    /// is known of the origin by one way says nothing of the other.
+    fn line(&self, origin: &Origin, access: &Access) -> Arc<Line> {
+        let key = LineKey::of(origin, access);
         let mut lines = self.lines();
-        if let Some(line) = lines.get(origin) {
+        if let Some(line) = lines.get(&key) {
             return Arc::clone(line);
         }
         if lines.len() >= MAX_ORIGINS {
@@ -209,15 +238,16 @@ impl Shared {
                 Arc::strong_count(line) > 1 || line.health.state() != OriginState::Live
             });
         }
-        let line = Arc::new(Line::new(origin.clone(), self));
+        let line = Arc::new(Line::new(origin.clone(), key.way.clone(), self));
         if lines.len() < MAX_ORIGINS {
-            lines.insert(origin.clone(), Arc::clone(&line));
+            lines.insert(key, Arc::clone(&line));
         }
         line
     }
 
     /// Whether a feed may reach private addresses at this origin: at its configured upstream always, elsewhere only if
-    /// that is private too. A name that must be looked up is left to the connection.
+    /// that is private too. A name that must be looked up is left to the connection; where a proxy looks it up, the
+    /// name alone decides.
     async fn allowance(
         &self,
         origin: &Origin,
@@ -226,14 +256,40 @@ impl Shared {
         if origin == access.upstream() {
             return Ok(PrivateAddresses::Allow);
         }
-        if !origin.is_private_by_name() {
+        let is_private = match access.way(origin).proxy {
+            Some(_) => origin.is_inner_by_name(),
+            None => origin.is_private_by_name(),
+        };
+        if !is_private {
             return Ok(PrivateAddresses::Refuse);
         }
-        if self.connector.is_private(access.upstream()).await {
+        if self.has_private_upstream(access).await {
             return Ok(PrivateAddresses::Allow);
         }
         Err(UpstreamError::PrivateAddress {
             origin: origin.clone(),
+        })
+    }
+
+    /// Whether a feed's configured upstream is private.
+    async fn has_private_upstream(&self, access: &Access) -> bool {
+        let upstream = access.upstream();
+        match access.way(upstream).proxy {
+            Some(_) => upstream.is_inner_by_name(),
+            None => self.connector.is_private(upstream).await,
+        }
+    }
+
+    /// The feed's credential for an origin, if it may know it.
+    async fn credential(
+        &self,
+        origin: &Origin,
+        access: &Access,
+    ) -> Result<Option<Presented>, UpstreamError> {
+        let presented = access.present(origin).await;
+        presented.map_err(|why| UpstreamError::CredentialUnavailable {
+            origin: origin.clone(),
+            why,
         })
     }
 

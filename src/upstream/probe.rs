@@ -17,6 +17,7 @@ use super::connect::Protocols;
 use super::error::{Phase, UpstreamError};
 use super::health::Watch;
 use super::line::Line;
+use super::url::Address;
 
 impl Shared {
     /// Has the origin watched until it is well and nobody waits for it.
@@ -83,16 +84,18 @@ impl Shared {
         *request.uri_mut() = http::Uri::from_static("/");
         if let Some(address) = &address {
             *request.method_mut() = Method::GET;
-            *request.uri_mut() = address
-                .path_and_query()
-                .map_err(UpstreamError::BadUrl)?
-                .into();
+            *request.uri_mut() = line.target(address)?;
+        } else if line.forwarded().is_some() {
+            let root = format!("{origin}/");
+            let root = Address::parse(root.as_bytes()).map_err(UpstreamError::BadUrl)?;
+            *request.uri_mut() = line.target(&root)?;
         }
         let headers = request.headers_mut();
         if let Ok(host) = HeaderValue::try_from(origin.authority()) {
             headers.insert(HOST, host);
         }
         self.introduce(&[], headers);
+        line.introduce_to_proxy(headers);
         let answer = tokio::select! {
             answer = sender.send_request(request) => answer.map(drop),
             ended = connection => ended,

@@ -73,11 +73,15 @@ pub(super) fn judge(error: &UpstreamError) -> (Counts, Again) {
             phase: Phase::Connect | Phase::FirstByte,
             ..
         } => (Counts::Yes, Again::Yes),
-        // A wrong certificate does not pass within a hold.
-        UpstreamError::Tls { .. } => (Counts::Yes, Again::No),
+        // A wrong certificate does not pass within a hold, nor does a proxy's rule.
+        UpstreamError::ProxyAuthRequired { .. }
+        | UpstreamError::ProxyRefused { .. }
+        | UpstreamError::Tls { .. }
+        | UpstreamError::UnknownIssuer { .. } => (Counts::Yes, Again::No),
         UpstreamError::BadRedirect { .. }
         | UpstreamError::BadUrl(_)
         | UpstreamError::BreakerOpen { .. }
+        | UpstreamError::CredentialUnavailable { .. }
         | UpstreamError::HeldOut { .. }
         | UpstreamError::PrivateAddress { .. }
         | UpstreamError::Protocol { .. }

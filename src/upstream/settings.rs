@@ -16,7 +16,7 @@ pub struct Settings {
     pub first_byte_timeout: Duration,
     /// The longest wait for the next byte of a body, in either direction.
     pub idle_timeout: Duration,
-    /// The most requests under way at one origin: more than the 48 that a cold restore sends in 50 ms (9.3).
+    /// The most requests under way at one origin, over HTTP/1.1 each on a connection of its own: more than the 48 that a cold restore sends in 50 ms (9.3).
     pub max_connections: usize,
     /// The most bytes of an answer's header; hyper's buffer for reading, so at least 8 KiB.
     pub max_header_bytes: usize,

@@ -20,13 +20,23 @@ use super::connect::{
     Connect, ConnectError, Connection, Negotiated, PrivateAddresses, Protocols, Stream, Target,
 };
 use super::health::Health;
-use super::url::Origin;
+use super::pool::Spare;
+use super::url::{Origin, Scheme};
+use super::way::Way;
 
 /// A connection whose received bytes are stamped.
 pub(super) struct Wire {
     stream: Box<dyn Stream>,
     health: Arc<Health>,
+    /// Whether a proxy reads the requests, which then name the whole address.
+    is_forwarded: bool,
     negotiated: Negotiated,
+}
+
+impl Wire {
+    pub(super) fn negotiated(&self) -> Negotiated {
+        self.negotiated
+    }
 }
 
 impl AsyncRead for Wire {
@@ -37,7 +47,8 @@ impl AsyncRead for Wire {
     ) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
+        // Over HTTP/2 whoever reads an answer notes it: settings and pings may come from before a dead origin.
+        if buffer.filled().len() > before && self.negotiated == Negotiated::Http1 {
             self.health.byte_received();
         }
         read
@@ -76,10 +87,7 @@ impl AsyncWrite for Wire {
 
 impl Pooled for Wire {
     fn connected(&self) -> Connected {
-        match self.negotiated {
-            Negotiated::Http1 => Connected::new(),
-            Negotiated::Http2 => Connected::new().negotiated_h2(),
-        }
+        Connected::new().proxy(self.is_forwarded)
     }
 }
 
@@ -90,7 +98,9 @@ pub(super) struct Dialer {
     pub(super) health: Arc<Health>,
     pub(super) origin: Origin,
     pub(super) private: PrivateAddresses,
+    pub(super) spare: Spare,
     pub(super) timeout: Duration,
+    pub(super) way: Way,
 }
 
 impl Dialer {
@@ -99,12 +109,15 @@ impl Dialer {
             origin: self.origin.clone(),
             private: self.private,
             protocols,
+            way: self.way.clone(),
         };
+        let is_forwarded = self.way.proxy.is_some() && self.origin.scheme() == Scheme::Http;
         let opened = tokio::time::timeout(self.timeout, self.connector.connect(target)).await;
         let Connection { stream, negotiated } = opened.map_err(|_| ConnectError::TimedOut)??;
         Ok(Wire {
             stream,
             health: Arc::clone(&self.health),
+            is_forwarded,
             negotiated,
         })
     }
@@ -121,6 +134,11 @@ impl tower_service::Service<Uri> for Dialer {
 
     fn call(&mut self, _: Uri) -> Self::Future {
         let dialer = self.clone();
-        Box::pin(async move { dialer.dial(Protocols::Any).await.map(TokioIo::new) })
+        Box::pin(async move {
+            match dialer.spare.take() {
+                Some(wire) => Ok(TokioIo::new(wire)),
+                None => dialer.dial(Protocols::Http1).await.map(TokioIo::new),
+            }
+        })
     }
 }

@@ -106,8 +106,8 @@ async fn no_status_and_no_garbage_reaches_a_client_that_can_have_a_copy() {
             "stale.not-authorized",
         ),
         (Reply::new(403, "x"), "stale.not-authorized"),
-        (Reply::new(407, "x"), "stale.upstream-status"),
-        (Reply::json("<html>"), "stale.bad-body"),
+        (Reply::new(407, "x"), "stale.proxy-auth-required"),
+        (Reply::json("<html>"), "stale.html-page"),
         (Reply::json(r#"{"versions":["#), "stale.bad-body"),
         (Reply::json(r#"{"versions":{}}"#), "stale.bad-body"),
         (

@@ -31,7 +31,7 @@ fn statuses() -> Vec<(Reply, u16, &'static str)> {
         (
             Reply::new(407, "").header("Proxy-Authenticate", "Basic"),
             502,
-            "failed.upstream-status",
+            "failed.proxy-auth-required",
         ),
         (Reply::new(400, ""), 502, "failed.upstream-status"),
         (Reply::new(405, ""), 502, "failed.upstream-status"),
@@ -58,7 +58,7 @@ fn statuses() -> Vec<(Reply, u16, &'static str)> {
 fn bodies() -> Vec<(Reply, u16, &'static str)> {
     let good = document(&version_list(&["1.0.0"]));
     vec![
-        (Reply::json("<html></html>"), 502, "failed.bad-body"),
+        (Reply::json("<html></html>"), 502, "failed.html-page"),
         (Reply::json(""), 502, "failed.bad-body"),
         (Reply::json("[]"), 502, "failed.bad-body"),
         (

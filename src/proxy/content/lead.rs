@@ -153,7 +153,7 @@ impl Proxy {
         let landed = match verdict {
             Ok(landed) => Ok(landed),
             Err(Setback::Failure(failure)) => {
-                failure.log(&want.ask.key);
+                self.note_failed(&want.ask.feed, &want.ask.key, &failure);
                 Err(failure)
             }
             Err(Setback::Store(fault, spare)) => {
@@ -196,6 +196,10 @@ impl Proxy {
         let validators = stored.as_ref().map(conditional_of);
         let fetched = self.ask_for(want, FetchMethod::Get, validators).await?;
         match (fetched.status, stored) {
+            (StatusCode::OK, _) if want.is_archive() && is_page(&fetched.headers) => {
+                let origin = fetched.origin.host().to_owned();
+                Err(Failure::HtmlPage { origin }.into())
+            }
             (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await,
             (StatusCode::NOT_MODIFIED, Some(stored)) => Ok(self.confirmed(want, stored, epoch)),
             (StatusCode::NOT_FOUND | StatusCode::GONE, _) => {
@@ -330,6 +334,7 @@ impl Proxy {
             validated_at: now,
         });
         self.store.forget_absence(&want.ask.key);
+        want.ask.feed.troubles.note_good(&head.origin);
         Ok(Landed::Stored(stored, Outcome::Miss))
     }
 
@@ -389,6 +394,13 @@ impl From<Failure> for Setback {
     fn from(failure: Failure) -> Self {
         Self::Failure(failure)
     }
+}
+
+/// Whether an answer is a page for people, by its own word.
+fn is_page(headers: &HeaderMap) -> bool {
+    let kind = headers.get(header::CONTENT_TYPE);
+    let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    kind.to_ascii_lowercase().starts_with("text/html")
 }
 
 /// Statuses by which a signed link says that it has expired.

@@ -49,6 +49,11 @@ impl Want {
         self.file == Content::Package
     }
 
+    /// Whether it is never a page for people.
+    fn is_archive(&self) -> bool {
+        matches!(self.file, Content::Manifest | Content::Package)
+    }
+
     /// Checks a whole body: a package against the id and version of its URL, a manifest likewise.
     pub(super) fn check(&self, mut reader: impl Read + Seek) -> Result<(), PackageFault> {
         let Some(id) = &self.ask.id else {

@@ -32,11 +32,10 @@ use super::body::ResponseBody;
 use super::connect::{ConnectError, PrivateAddresses, Protocols};
 use super::error::{Phase, UpstreamError};
 use super::line::Line;
-use super::redirect;
 use super::retry::{self, Counts};
 use super::url::Address;
 use super::wire::Wire;
-use super::{Shared, Upstream};
+use super::{Shared, Upstream, redirect, tunnel};
 
 /// The most of an early answer's body that is kept while the rest of the upload is read: error pages are small.
 const MAX_EARLY_BODY_BYTES: usize = 1 << 20;
@@ -58,6 +57,22 @@ pub struct PublishRequest<B> {
     pub url: String,
     /// The `Via` values of the client's request.
     pub via: Vec<String>,
+}
+
+impl<A> PublishRequest<A> {
+    /// The same request with another body.
+    #[must_use]
+    pub fn with_body<B>(self, body: B) -> PublishRequest<B> {
+        PublishRequest {
+            access: self.access,
+            body,
+            headers: self.headers,
+            length: self.length,
+            method: self.method,
+            url: self.url,
+            via: self.via,
+        }
+    }
 }
 
 /// The upstream's answer to a publish. Its request was sent, in whole or in part.
@@ -234,7 +249,9 @@ impl Shared {
     {
         let address = Address::parse(head.url.as_bytes())
             .map_err(|why| PublishFault::Upstream(UpstreamError::BadUrl(why)))?;
-        let line = self.line(address.origin());
+        let line = self.line(address.origin(), &head.access);
+        let credential = self.credential(address.origin(), &head.access).await;
+        let credential = credential.map_err(PublishFault::Upstream)?;
         let wire = self
             .open(&line, &head.access)
             .await
@@ -259,7 +276,10 @@ impl Shared {
             }
         });
         let (sender, body) = Relayed::new(head.length);
-        let request = self.publish_request(&head, &address, body)?;
+        let mut request = self.publish_request(&head, &address, &line, body)?;
+        if let Some(credential) = &credential {
+            credential.apply(request.headers_mut());
+        }
         let mut answer = pin!(requests.send_request(request));
         let early = tokio::select! {
             biased;
@@ -281,7 +301,12 @@ impl Shared {
                 })?
                 .map_err(|error| lost(&error, Phase::FirstByte))?,
         };
-        let reply = self.reply(&address, answer)?;
+        if answer.status() == StatusCode::UNAUTHORIZED
+            && let Some(refused) = &credential
+        {
+            head.access.suspect(refused);
+        }
+        let reply = self.reply(&address, &line, answer)?;
         if upload.is_over() {
             return Ok(reply);
         }
@@ -301,7 +326,7 @@ impl Shared {
         let began = self.clock.instant();
         let mut opened = self.dial(line, private).await;
         let refused = matches!(opened, Err(ConnectError::PrivateAddress));
-        if refused && self.connector.is_private(access.upstream()).await {
+        if refused && self.has_private_upstream(access).await {
             opened = self.dial(line, PrivateAddresses::Allow).await;
         }
         opened.map_err(|error| {
@@ -322,12 +347,12 @@ impl Shared {
         &self,
         head: &Head,
         address: &Address,
+        line: &Line,
         body: Relayed,
     ) -> Result<Request<Relayed>, PublishFault> {
-        let bad = |why| PublishFault::Upstream(UpstreamError::BadUrl(why));
         let mut request = Request::new(body);
         *request.method_mut() = head.method.clone();
-        *request.uri_mut() = address.path_and_query().map_err(bad)?.into();
+        *request.uri_mut() = line.target(address).map_err(PublishFault::Upstream)?;
         let headers = request.headers_mut();
         headers.clone_from(&head.headers);
         for framing in [CONNECTION, CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING] {
@@ -337,16 +362,24 @@ impl Shared {
             headers.insert(HOST, host);
         }
         self.introduce(&head.via, headers);
-        head.access.apply(address.origin(), headers);
+        line.introduce_to_proxy(headers);
         Ok(request)
     }
 
     fn reply(
         &self,
         address: &Address,
+        line: &Line,
         answer: Response<Incoming>,
     ) -> Result<PublishReply, PublishFault> {
         let (parts, incoming) = answer.into_parts();
+        if parts.status == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
+            return Err(PublishFault::Upstream(UpstreamError::ProxyAuthRequired {
+                origin: address.origin().clone(),
+                proxy: line.forwarded().map(|proxy| proxy.origin().clone()),
+                schemes: tunnel::schemes(&parts.headers),
+            }));
+        }
         if redirect::is_redirect(parts.status) {
             let to = parts
                 .headers

@@ -2,11 +2,14 @@
 
 mod body;
 mod fetch;
+mod h2;
 mod health;
 mod network;
+mod proxies;
 mod publish;
 mod reload;
 mod retry;
+mod secrets;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
@@ -187,7 +190,7 @@ impl Connect for Pipes {
     ) -> Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send + '_>> {
         Box::pin(async move {
             let site = self
-                .site(&target.origin)
+                .site(target.first_hop())
                 .ok_or(ConnectError::NameNotFound)?;
             site.connections.fetch_add(1, Ordering::SeqCst);
             self.protocols.lock().unwrap().push(target.protocols);
@@ -313,7 +316,8 @@ impl Bench {
     }
 
     fn home_state(&self) -> OriginState {
-        self.upstream.state(&Origin::of(HOME).unwrap())
+        self.upstream
+            .state(&Origin::of(HOME).unwrap(), &self.access)
     }
 
     /// Runs a read beside the test.

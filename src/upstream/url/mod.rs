@@ -116,14 +116,56 @@ impl Origin {
         }
     }
 
-    /// `host[:port]` as an address and the `Host` header write it.
-    pub(super) fn authority(&self) -> String {
+    /// Whether the name says that it is no public host, where a proxy looks names up and its addresses stay unknown:
+    /// besides private ones, a name of one label, and the suffixes that no public host has (RFC 6761, 6762, 8375,
+    /// `.internal` as ICANN reserves it, and what home and company networks use).
+    #[must_use]
+    pub fn is_inner_by_name(&self) -> bool {
+        const INNER: [&str; 8] = [
+            "corp",
+            "home",
+            "home.arpa",
+            "internal",
+            "intranet",
+            "lan",
+            "local",
+            "localdomain",
+        ];
+        let host = self.host.trim_end_matches('.');
+        let is_inner = |suffix: &str| {
+            let above = host.strip_suffix(suffix);
+            above.is_some_and(|above| above.is_empty() || above.ends_with('.'))
+        };
+        self.is_private_by_name()
+            || host.parse::<IpAddr>().is_err()
+                && (!host.contains('.') || INNER.into_iter().any(is_inner))
+    }
+
+    /// Whether the name alone says that it is this machine.
+    pub(super) fn is_loopback_by_name(&self) -> bool {
+        match self.host.parse::<IpAddr>() {
+            Ok(address) => address.is_loopback(),
+            Err(_) => self.is_private_by_name(),
+        }
+    }
+
+    /// `host:port`, the port always there, as CONNECT writes it.
+    pub(super) fn authority_with_port(&self) -> String {
+        format!("{}:{}", self.bracketed(), self.port)
+    }
+
+    fn bracketed(&self) -> String {
         let host: &str = &self.host;
-        let bracketed = if host.contains(':') {
+        if host.contains(':') {
             format!("[{host}]")
         } else {
             host.to_owned()
-        };
+        }
+    }
+
+    /// `host[:port]` as an address and the `Host` header write it.
+    pub(super) fn authority(&self) -> String {
+        let bracketed = self.bracketed();
         if self.port == self.scheme.default_port() {
             bracketed
         } else {

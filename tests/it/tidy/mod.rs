@@ -191,8 +191,9 @@ const PRIVILEGES: &[Privilege] = &[
             "src/main.rs",
             "src/config/",
             "src/server/io.rs",
+            "src/upstream/secret.rs",
         ],
-        why: "only `store` touches data files; `config` reads what the user names, `main` opens the access log, \
+        why: "only `store` touches data files; `config` reads what the user names, `upstream/secret` reads that again, `main` opens the access log, \
               `server/io.rs` names the type of a file that it is handed",
     },
     Privilege {
