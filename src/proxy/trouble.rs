@@ -147,3 +147,46 @@ impl Proxy {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_said_once_an_hour() {
+        let troubles = Troubles::default();
+        let mut said = Vec::new();
+        for minute in 0..150 {
+            if troubles.may_say(Instant::now()) {
+                said.push(minute);
+            }
+            tokio::time::sleep(Duration::from_secs(60)).await;
+        }
+        assert_eq!(said, [0, 60, 120]);
+    }
+
+    #[test]
+    fn a_trouble_keeps_its_beginning_while_it_is_the_same() {
+        let troubles = Troubles::default();
+        let at = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        let page = Failure::HtmlPage {
+            origin: "a.test".into(),
+        };
+        let refused = Failure::NotAuthorized {
+            origin: "a.test".into(),
+            status: http::StatusCode::FORBIDDEN,
+        };
+        let since = |failure: &Failure, seconds| {
+            troubles.note(failure, at(seconds));
+            troubles.told()[0]["since"].as_str().map(str::to_owned)
+        };
+        let first = since(&page, 10);
+        assert_eq!(since(&page, 20), first);
+        assert_ne!(since(&refused, 30), first);
+        // That it answers at all says nothing of what it answers.
+        troubles.note_answer("a.test");
+        assert_eq!(troubles.told().len(), 1);
+        troubles.note_good("a.test");
+        assert_eq!(troubles.told().len(), 0);
+    }
+}

@@ -39,5 +39,6 @@ mod service_index;
 mod stale;
 mod tidy;
 mod truth;
+mod upstreams;
 mod vulnerabilities;
 mod without_flat;

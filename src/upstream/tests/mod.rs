@@ -10,6 +10,7 @@ mod publish;
 mod reload;
 mod retry;
 mod secrets;
+mod ways;
 
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;

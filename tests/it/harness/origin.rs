@@ -26,6 +26,8 @@ pub(crate) enum Door {
     /// The name leads to a private address.
     Private,
     Refuse,
+    /// Its certificate is signed by somebody whom nobody knows.
+    UnknownIssuer,
 }
 
 /// A request as the upstream saw it.
@@ -297,6 +299,9 @@ impl Connect for Pipes {
                 }
                 Some(Door::Refuse) => {
                     return Err(ConnectError::Failed("connection refused".into()));
+                }
+                Some(Door::UnknownIssuer) => {
+                    return Err(ConnectError::UnknownIssuer("CN=Corp Root 7".into()));
                 }
                 Some(Door::Open | Door::Private) => {}
             }
