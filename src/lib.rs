@@ -4,9 +4,9 @@
 //! every request it can from what it keeps, and asks the upstream at most once for what it lacks.
 //!
 //! ```text
-//! client ──HTTP/1.1──▶ server ──▶ proxy ──▶ decision ──▶ memory (moka) ─▶ index (sled) + bodies (files)
-//!                                   │                                        ▲
-//!                                   └──▶ flight (one per key) ──▶ upstream ──┘  streams to clients while it writes
+//! client ──HTTP/1.1, h2──▶ server ──▶ proxy ──▶ decision ──▶ memory (moka) ─▶ index (sled) + bodies (files)
+//!                                       │                                        ▲
+//!                                       └──▶ flight (one per key) ──▶ upstream ──┘  streams to clients while it writes
 //! ```
 //!
 //! # The life of a request
@@ -39,7 +39,7 @@
 //! | [`proxy`] | joins the above, one request at a time | sockets, files, sled, moka |
 //! | [`access`] | users, tokens, and what each feed asks of its clients | routes, statuses, what is stored |
 //! | [`config`] | raw settings → checked [`config::Config`], all problems in one report | behaviour |
-//! | [`server`] | listeners, connections, draining, the admin listener | cache rules, the store |
+//! | [`server`] | listeners, TLS, connections, draining, the admin listener, the check of our own index | cache rules, the store |
 //!
 //! # Invariants
 //!

@@ -22,14 +22,17 @@ use sluice::platform::{self, Portability};
 use sluice::proxy::welcome::{Shell, Source, Welcome};
 use sluice::proxy::{Doors, Proxy};
 use sluice::server::healthcheck::Reloaded;
-use sluice::server::{self, Ended, Listeners, healthcheck};
+use sluice::server::tls::Certificates;
+use sluice::server::{self, Control, Ended, Listeners, healthcheck};
 use sluice::store::Store;
 use sluice::tasks::Tasks;
 use sluice::telemetry::{self, AccessLog, Log, Telemetry};
 use sluice::upstream::{Product, Upstream, connect};
 
+use shell::USER_AGENT;
 use shell::gauges::count_store;
 use shell::reload::{Reload, Sources};
+use shell::self_check::self_check;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -202,11 +205,9 @@ fn ask_admin<T>(
 ) -> Result<T, ExitCode> {
     let url = match admin {
         Some(url) => url,
-        None => match config::load(&Arguments::default(), environment) {
-            Ok(config) => match config.server.admin_listen {
-                Some(address) => healthcheck::url_of(address),
-                None => return Err(fail("there is no admin listener: admin_listen is \"off\"")),
-            },
+        None => match config::admin_listen(&Arguments::default(), environment) {
+            Ok(Some(address)) => healthcheck::url_of(address),
+            Ok(None) => return Err(fail("there is no admin listener: admin_listen is \"off\"")),
             Err(problems) => return Err(usage(&problems)),
         },
     };
@@ -314,7 +315,9 @@ fn start(mut config: Config, arguments: Arguments, environment: Environment) -> 
 async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), String> {
     let (clock, tasks) = (Clock::system(), Tasks::new());
     // Bound first: a port in use must not leave a data folder behind.
-    let listeners = Listeners::bind(&config.server).map_err(|error| error.to_string())?;
+    let certificates = Certificates::open(&config.server.tls, &clock)?;
+    let listeners =
+        Listeners::bind(&config.server, certificates).map_err(|error| error.to_string())?;
     let sink = access_log_sink(&config.telemetry)?;
     let (reloader, orders) = server::reload::orders();
     let signals = server::signals(&tasks, reloader.clone())
@@ -345,10 +348,12 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     let via_token = store.identity().to_owned();
     let product = Product {
         via_token: via_token.clone(),
-        user_agent: concat!("sluice/", env!("CARGO_PKG_VERSION")).to_owned(),
+        user_agent: USER_AGENT.to_owned(),
     };
     let network = connect::Network::new(config.roots.clone(), clock.clone(), tasks.clone());
     let network = Arc::new(network);
+    let certificates = listeners.certificates().cloned();
+    let self_check = self_check(&config, &listeners, &network, &tasks);
     let settings = config.upstream.clone();
     let upstream = Upstream::new(settings, network, clock.clone(), tasks.clone(), product);
     let announcement = announcement(&config, &listeners);
@@ -372,6 +377,7 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     let reload = Reload {
         sources,
         running: config,
+        certificates,
         guard,
         log,
         proxy: proxy.clone(),
@@ -384,8 +390,8 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
         settings,
         proxy,
         listeners,
-        signals,
-        reloader,
+        self_check,
+        Control { reloader, signals },
         telemetry.clone(),
         tasks.clone(),
     )
@@ -428,15 +434,8 @@ fn access_log_sink(
 
 /// What is printed at start: where we listen, and the commands that make a machine use us.
 fn announcement(config: &Config, listeners: &Listeners) -> String {
-    let addresses = listeners.addresses();
-    let local = addresses.first().copied().map(healthcheck::url_of);
-    let base = config
-        .proxy
-        .base
-        .public_url
-        .clone()
-        .or(local)
-        .unwrap_or_default();
+    let public = config.proxy.base.public_url.clone();
+    let base = public.or_else(|| listeners.local_url()).unwrap_or_default();
     let sources: Vec<Source<'_>> = config
         .proxy
         .feeds
@@ -446,10 +445,11 @@ fn announcement(config: &Config, listeners: &Listeners) -> String {
             upstream: &feed.upstream,
         })
         .collect();
-    let urls: Vec<String> = addresses
-        .iter()
-        .map(|address| format!("http://{address}"))
-        .collect();
+    let plain = listeners.addresses().into_iter();
+    let plain = plain.map(|address| format!("http://{address}"));
+    let secure = listeners.tls_addresses().into_iter();
+    let secure = secure.map(|address| format!("https://{address}"));
+    let urls: Vec<String> = plain.chain(secure).collect();
     let admin = listeners
         .admin_address()
         .map_or_else(|| "off".to_owned(), |address| format!("http://{address}"));

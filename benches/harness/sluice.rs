@@ -174,6 +174,23 @@ impl Sluice {
         format!("http://{}/{feed}/v3/index.json", self.address)
     }
 
+    /// The default feed's service index over TLS, where it says that it serves that.
+    ///
+    /// # Panics
+    /// If it says nothing of the kind.
+    pub(crate) fn secure_source(&self) -> String {
+        let lines = self.process.lines();
+        let found = lines.iter().find_map(|line| {
+            let (_, rest) = line.split_once("https://127.0.0.1:")?;
+            let end = rest
+                .find(|c: char| !c.is_ascii_digit())
+                .unwrap_or(rest.len());
+            Some(&rest[..end])
+        });
+        let port = found.unwrap_or_else(|| panic!("no address for TLS in {lines:#?}"));
+        format!("https://127.0.0.1:{port}/v3/index.json")
+    }
+
     /// The printed command that makes a machine use it.
     pub(crate) fn update_command(&self) -> String {
         let lines = self.process.lines();

@@ -102,22 +102,30 @@ impl Comparison {
         if (setting.field.same)(running, config) {
             return;
         }
-        let values = (
-            running.given.words(running, setting),
-            config.given.words(config, setting),
-        );
+        let values = (setting.shown == Shown::Yes).then(|| {
+            (
+                running.given.words(running, setting),
+                config.given.words(config, setting),
+            )
+        });
         let change = Change::Setting {
             feed: None,
             name: setting.name,
-            values: (setting.shown == Shown::Yes).then_some(values),
+            values,
         };
-        match setting.on_reload {
-            OnReload::Obeyed => self.changed.push(change),
-            OnReload::Restart => {
-                (setting.field.take)(config, running);
-                config.given.take(&running.given, setting.name);
-                self.needs_restart.push(change);
-            }
+        let waits = match setting.on_reload {
+            OnReload::Obeyed => false,
+            OnReload::ObeyedUnless(other) => self.needs_restart.iter().any(|change| {
+                matches!(change, Change::Setting { feed: None, name, .. } if *name == other)
+            }),
+            OnReload::Restart => true,
+        };
+        if waits {
+            (setting.field.take)(config, running);
+            config.given.take(&running.given, setting.name);
+            self.needs_restart.push(change);
+        } else {
+            self.changed.push(change);
         }
     }
 
@@ -318,7 +326,9 @@ mod tests {
             let other = other.unwrap_or_else(|| panic!("no other value for {}", setting.name));
             let comparison = compare(&before, other.clone());
             let (named, none, expected) = match setting.on_reload {
-                OnReload::Obeyed => (comparison.changed, comparison.needs_restart, &other),
+                OnReload::Obeyed | OnReload::ObeyedUnless(_) => {
+                    (comparison.changed, comparison.needs_restart, &other)
+                }
                 OnReload::Restart => (comparison.needs_restart, comparison.changed, &before),
             };
             let [

@@ -43,11 +43,18 @@ pub(super) fn find(config: &mut Config, places: &HashMap<&'static str, Place>) -
         }
         taken.push(address);
     }
+    for address in &server.tls.listen {
+        if address.port() != 0 && taken.contains(address) {
+            let expected = "each address once, and none that listen has";
+            conflicts.push("tls_listen", address.to_string(), expected);
+        }
+        taken.push(*address);
+    }
     if let Some(admin) = server.admin_listen
         && admin.port() != 0
         && taken.contains(&admin)
     {
-        let expected = "an address that listen does not have";
+        let expected = "an address that neither listen nor tls_listen has";
         conflicts.push("admin_listen", admin.to_string(), expected);
     }
     conflicts.found

@@ -15,11 +15,13 @@ mod secrets;
 mod setting;
 mod settings;
 mod sources;
+mod tls;
 mod users;
 mod value;
 mod ways;
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
 use std::path::Path;
 
 pub use changes::{Change, Comparison, compare};
@@ -137,6 +139,60 @@ const MAX_FILE_BYTES: usize = 4 << 20;
 /// # Errors
 /// Every problem found, at once.
 pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, Problems> {
+    let (mut reading, drafts) = read(arguments, environment);
+    for problem in conflicts::find(&mut reading.config, &reading.places) {
+        reading.problems.push(problem);
+    }
+    let Reading {
+        config,
+        places,
+        problems,
+        ..
+    } = &mut reading;
+    tls::check(config, places, environment, problems);
+    for draft in &drafts {
+        let config = &mut reading.config;
+        config.given.note_feed(&draft.name, draft.given.clone());
+    }
+    let (global, problems) = (&reading.config.ways, &mut reading.problems);
+    reading.config.proxy.feeds = feeds::finish(drafts, environment, global, problems);
+    for problem in conflicts::find_users(&reading.config, &reading.places) {
+        reading.problems.push(problem);
+    }
+    if reading.problems.is_empty() {
+        Ok(reading.config)
+    } else {
+        Err(reading.problems)
+    }
+}
+
+/// Where operators ask a process that runs with this configuration; `None` if nowhere.
+///
+/// A file that was good when the process began may be wrong by now, a certificate that is over above all. That concerns
+/// nobody who wants to know whether the process is alive.
+///
+/// # Errors
+/// What is wrong with the address itself, or keeps the configuration from being read at all.
+pub fn admin_listen(
+    arguments: &Arguments,
+    environment: &Environment,
+) -> Result<Option<SocketAddr>, Problems> {
+    let (reading, _) = read(arguments, environment);
+    let mut problems = Problems::default();
+    for problem in reading.problems.list() {
+        if ["admin_listen", "config", "syntax"].contains(&&*problem.setting) {
+            problems.push(problem.clone());
+        }
+    }
+    if problems.is_empty() {
+        Ok(reading.config.server.admin_listen)
+    } else {
+        Err(problems)
+    }
+}
+
+/// Reads all sources; what concerns several settings or other files is left to be checked.
+fn read(arguments: &Arguments, environment: &Environment) -> (Reading, Vec<Draft>) {
     let mut reading = Reading {
         config: Config::default(),
         places: HashMap::new(),
@@ -157,23 +213,7 @@ pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, 
         first.upstream = Some(url);
         first.place.get_or_insert(place);
     }
-    for problem in conflicts::find(&mut reading.config, &reading.places) {
-        reading.problems.push(problem);
-    }
-    for draft in &drafts {
-        let config = &mut reading.config;
-        config.given.note_feed(&draft.name, draft.given.clone());
-    }
-    let (global, problems) = (&reading.config.ways, &mut reading.problems);
-    reading.config.proxy.feeds = feeds::finish(drafts, environment, global, problems);
-    for problem in conflicts::find_users(&reading.config, &reading.places) {
-        reading.problems.push(problem);
-    }
-    if reading.problems.is_empty() {
-        Ok(reading.config)
-    } else {
-        Err(reading.problems)
-    }
+    (reading, drafts)
 }
 
 /// A configuration while it is being read.

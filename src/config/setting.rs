@@ -17,6 +17,8 @@ pub(super) enum Arity {
 pub(super) enum OnReload {
     /// It is obeyed from the next request on.
     Obeyed,
+    /// It is obeyed, unless the setting of this name, whose row stands above, waits for the next start: then it waits too.
+    ObeyedUnless(&'static str),
     /// It waits for the next start.
     Restart,
 }

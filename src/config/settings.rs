@@ -9,9 +9,9 @@ use crate::proxy::base::ForwardedFamily;
 use crate::store::NetworkFs;
 use crate::telemetry::{self, AccessLog, Format};
 
-use super::Config;
 use super::setting::{Field, OnReload::Obeyed, OnReload::Restart, Setting, fields, many, one, put};
 use super::value::Value;
+use super::{Config, tls};
 
 const MS: Duration = Duration::from_millis(1);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -26,8 +26,12 @@ const SERVING: &[Setting] = &[
     many(
         "listen",
         Restart,
-        "Address to serve clients on",
-        put!(server.listen = value.addresses()),
+        "Address to serve clients on, or \"off\" for none but those of tls_listen",
+        fields!(server.listen; |config, value| {
+            let is_off = matches!(value.list().as_deref(), Ok(["off"]));
+            config.server.listen = Some(if is_off { Vec::new() } else { value.addresses()? });
+            Ok(())
+        }),
     ),
     one(
         "admin_listen",
@@ -430,6 +434,7 @@ const FORMATS: &[(&str, Format)] = &[("human", Format::Human), ("json", Format::
 /// Groups of settings as help shows them.
 pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Serving", SERVING),
+    ("TLS", tls::SETTINGS),
     ("How clients see us", FACE),
     ("Users and tokens", ACCESS),
     ("Store", STORE),

@@ -13,11 +13,14 @@ mod document;
 mod failure;
 mod feed;
 mod fetch;
+mod ignored;
 mod links;
 mod live;
 pub mod outcome;
+pub mod own_index;
 mod past;
 mod peeked;
+mod peer;
 mod places;
 mod publish;
 mod reads;
@@ -38,7 +41,6 @@ pub mod welcome;
 mod words;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -50,12 +52,14 @@ use tokio::time::Instant;
 
 use self::admit::Admitted;
 use self::asks::gate_name;
+pub use self::base::Scheme;
 pub use self::body::{Body, BodyError};
 use self::content::{ContentState, HeadState};
 use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
 use self::feed::Feed;
 use self::outcome::{Outcome, Subject};
+pub use self::peer::Peer;
 use self::reads::answer_absent;
 use self::recent::Recent;
 use self::refusal::Refusal;
@@ -149,15 +153,6 @@ impl fmt::Debug for Shared {
     }
 }
 
-/// Who sent a request, and how bodies reach it.
-#[derive(Clone, Copy, Debug)]
-pub struct Peer {
-    /// The other end of the connection.
-    pub addr: SocketAddr,
-    /// How bodies reach it.
-    pub transport: Transport,
-}
-
 /// A request as its parts.
 struct Incoming<'a, B> {
     parts: &'a request::Parts,
@@ -222,13 +217,7 @@ impl Proxy {
     {
         let began = self.clock.instant();
         let (parts, body) = request.into_parts();
-        let facts = Facts {
-            method: &parts.method,
-            version: parts.version,
-            headers: &parts.headers,
-            transport: peer.transport,
-            clock: &self.clock,
-        };
+        let facts = peer.facts(&parts, &self.clock);
         // A hit only borrows the configuration of now.
         let hit = self.current.load().by_shortcut(&parts, &facts, peer, began);
         match hit {
@@ -251,13 +240,7 @@ impl Proxy {
         B::Error: fmt::Display + Send,
     {
         let parts = &parts;
-        let facts = Facts {
-            method: &parts.method,
-            version: parts.version,
-            headers: &parts.headers,
-            transport: peer.transport,
-            clock: &self.clock,
-        };
+        let facts = peer.facts(parts, &self.clock);
         let mut told = Told::default();
         let via = via_of(&parts.headers);
         let incoming = Incoming {
@@ -265,11 +248,9 @@ impl Proxy {
             via: &via,
             body,
         };
-        let response = match self
-            .settings
-            .base
-            .address(&parts.headers, &parts.uri, peer.addr)
-        {
+        let base = &self.settings.base;
+        self.ignored.note(base, parts, peer);
+        let response = match base.address(&parts.headers, &parts.uri, peer.addr, peer.scheme) {
             _ if via.iter().any(|value| value.contains(&self.via_token)) => {
                 respond::refusal(&facts, &Refusal::Loop)
             }
@@ -451,6 +432,7 @@ impl Proxy {
                 class: class_of(resource),
                 depends_on_session: matches!(resource, Resource::VersionList(_)),
                 path: &canonical,
+                scheme: facts.scheme,
                 base: query.base,
             };
             self.note_shortcut(parts, meaning);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
-use http::{Method, Response, StatusCode};
+use http::{Method, Response, StatusCode, Version};
 
 use super::admit;
 use super::body::{Body, Source};
@@ -130,13 +130,13 @@ impl Proxy {
                         "the upstream demands the length of an upload: push_length = \"required\" gives it"
                     );
                 }
-                let headers = selected(&reply.headers, &RETURNED);
+                let mut headers = selected(&reply.headers, &RETURNED);
                 let length = http_body::Body::size_hint(&reply.body).exact();
-                let is_bare = reply.status == StatusCode::NO_CONTENT;
-                let body = if is_bare {
-                    Body::empty()
-                } else {
-                    Body::from_source(Source::Relay(Box::new(reply.body)), length)
+                let phrase = reply.reason.as_deref().filter(|_| length == Some(0));
+                let body = match phrase {
+                    _ if reply.status == StatusCode::NO_CONTENT => Body::empty(),
+                    Some(phrase) if facts.version == Version::HTTP_2 => said(phrase, &mut headers),
+                    _ => Body::from_source(Source::Relay(Box::new(reply.body)), length),
                 };
                 respond::relayed(facts, reply.status, reply.reason.as_deref(), headers, body)
             }
@@ -283,6 +283,14 @@ fn address(endpoint: &str, named: Option<&Published>, uri: &http::Uri) -> String
         url.push_str(query);
     }
     url
+}
+
+/// The body of an answer that has only a reason phrase, for HTTP/2, which has none (RFC 9113 section 8.3.2). Upstreams
+/// that send a body say the same in it (protocol fact 4.2.6).
+fn said(phrase: &[u8], headers: &mut HeaderMap) -> Body {
+    headers.remove(header::CONTENT_ENCODING);
+    headers.insert(header::CONTENT_TYPE, respond::PLAIN_TEXT);
+    Body::full([phrase, b"\n"].concat().into())
 }
 
 fn selected(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {

@@ -11,6 +11,7 @@ use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
+use super::base::Scheme;
 use super::body::{Body, Source};
 use super::failure::Failure;
 use super::live::{Live, StoredRescue};
@@ -30,6 +31,8 @@ const VIA: HeaderName = HeaderName::from_static("via");
 const CONTENT_CACHING: HeaderValue = HeaderValue::from_static("max-age=86400");
 /// Documents change at any time.
 pub(super) const DOCUMENT_CACHING: HeaderValue = HeaderValue::from_static("no-cache");
+
+pub(super) const PLAIN_TEXT: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 
 /// Bodies up to this size cost less as bytes than as an address token (a measured crossover).
 const MIN_TOKEN_BYTES: u64 = 64 * 1024;
@@ -52,6 +55,7 @@ pub(super) struct Facts<'a> {
     pub(super) method: &'a Method,
     pub(super) version: Version,
     pub(super) headers: &'a HeaderMap,
+    pub(super) scheme: Scheme,
     pub(super) transport: Transport,
     pub(super) clock: &'a Clock,
 }
@@ -406,10 +410,7 @@ fn plain(
     note: &Note,
 ) -> Response<Body> {
     let mut headers = HeaderMap::new();
-    headers.insert(
-        header::CONTENT_TYPE,
-        HeaderValue::from_static("text/plain; charset=utf-8"),
-    );
+    headers.insert(header::CONTENT_TYPE, PLAIN_TEXT);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     let bytes = Bytes::from(text);
     let length = Some(bytes.len() as u64);

@@ -10,7 +10,7 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use foldhash::fast::RandomState;
-use http::{HeaderMap, Method, Response, header, request};
+use http::{HeaderMap, Method, Response, Version, header, request};
 use tokio::time::Instant;
 
 use super::asks::gate_name;
@@ -21,12 +21,12 @@ use super::render::{self, Coding};
 use super::respond::{self, Facts};
 use super::route::Class;
 use super::told::{note_of, report};
-use super::{Peer, Proxy, Snapshot};
+use super::{Peer, Proxy, Scheme, Snapshot};
 use crate::nuget::id::PackageId;
 
 /// Requests remembered: some megabytes. A restore of a large solution asks for hundreds of documents.
 const MAX_KNOWN: usize = 8 * 1024;
-/// Longest host and path together that are remembered.
+/// Longest scheme, host and path together that are remembered.
 const MAX_NAME_BYTES: usize = 1024;
 
 /// What plain requests were found to mean, by host and path.
@@ -87,7 +87,7 @@ impl Snapshot {
         peer: Peer,
         began: Instant,
     ) -> Option<Response<Body>> {
-        let name = name_of(parts)?;
+        let name = name_of(parts, peer.scheme)?;
         let known = self.shortcuts.find(&name)?;
         if !is_plain(facts.headers, known.depends_on_session) {
             return None;
@@ -150,7 +150,9 @@ impl Proxy {
         if !is_plain(&parts.headers, false) {
             return;
         }
-        let Some(name) = name_of(parts) else { return };
+        let Some(name) = name_of(parts, meaning.scheme) else {
+            return;
+        };
         let key = |coding| render::answer_key(meaning.feed, meaning.path, meaning.base, coding);
         let known = Known {
             feed: Arc::clone(meaning.feed),
@@ -171,27 +173,35 @@ pub(super) struct Meaning<'a> {
     pub(super) id: Option<&'a PackageId>,
     pub(super) class: Class,
     pub(super) depends_on_session: bool,
+    /// How the client's connection reaches us.
+    pub(super) scheme: Scheme,
     /// What of the path names the answer in memory.
     pub(super) path: &'a str,
     pub(super) base: &'a str,
 }
 
-/// The name under which a request is remembered: its host and path as written.
-fn name_of(parts: &request::Parts) -> Option<String> {
+/// The name under which a request is remembered: how it came, its host and path as written.
+fn name_of(parts: &request::Parts, scheme: Scheme) -> Option<String> {
     let is_read = parts.method == Method::GET || parts.method == Method::HEAD;
-    if !is_read || parts.uri.query().is_some() || parts.uri.authority().is_some() {
+    if !is_read || parts.uri.query().is_some() {
         return None;
     }
-    let host = parts.headers.get(header::HOST)?.to_str().ok()?;
-    let path = parts.uri.path();
-    let bytes = host.len() + path.len() + 1;
+    let mut hosts = parts.headers.get_all(header::HOST).iter();
+    let host = match (parts.uri.authority(), hosts.next(), hosts.next()) {
+        (None, Some(host), None) => host.to_str().ok()?,
+        // HTTP/2 names the host in `:authority` (RFC 9113 section 8.3.1).
+        (Some(authority), None, _) if parts.version == Version::HTTP_2 => authority.as_str(),
+        _ => return None,
+    };
+    let (word, path) = (scheme.word(), parts.uri.path());
+    let bytes = word.len() + host.len() + path.len() + 2;
     if bytes > MAX_NAME_BYTES {
         return None;
     }
     let mut name = String::with_capacity(bytes);
-    name.push_str(host);
-    name.push(' ');
-    name.push_str(path);
+    for part in [word, " ", host, " ", path] {
+        name.push_str(part);
+    }
     Some(name)
 }
 
@@ -210,5 +220,5 @@ fn is_plain(headers: &HeaderMap, depends_on_session: bool) -> bool {
         | "x-nuget-client-version" => true,
         "x-nuget-session-id" => !depends_on_session,
         _ => false,
-    }) && headers.get_all(header::HOST).iter().count() == 1
+    })
 }

@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::feed::{AccessGeneration, Feed, Generation};
+use super::ignored::Ignored;
 use super::settings::{FeedSettings, Settings};
 use super::shortcut::Shortcuts;
 use super::state::FeedError;
@@ -28,6 +29,8 @@ pub struct Snapshot {
     pub(super) settings: Settings,
     /// In the order of the configuration: the first is the default.
     pub(super) feeds: Vec<Arc<Feed>>,
+    /// Forwarded headers that came and were not believed under these settings.
+    pub(super) ignored: Ignored,
     /// What plain requests were found to mean under these settings.
     pub(super) shortcuts: Shortcuts,
     /// Fires when another snapshot takes its place, for tasks that serve this one.
@@ -40,6 +43,7 @@ impl Snapshot {
         Self {
             settings,
             feeds,
+            ignored: Ignored::default(),
             shortcuts: Shortcuts::new(),
             superseded: CancellationToken::new(),
             shared,

@@ -74,7 +74,7 @@ impl Proxy {
                 })
             })
             .collect();
-        serde_json::json!({ "feeds": feeds })
+        serde_json::json!({ "feeds": feeds, "ignored_forwarded": now.ignored.report() })
     }
 
     /// The page for people.

@@ -1,8 +1,8 @@
-//! A client's connection, as hyper writes to it.
+//! A client's connection, as hyper or TLS writes to it.
 //!
-//! Ordinary slices go out by `writev`. A slice that is a token of [`mapped`] stands for a piece of a file and goes out
-//! by `sendfile`; its bytes are never read, as there are none. A client that takes nothing for `write_timeout` is
-//! broken off. It refuses to decide what is sent in which way: whoever made the body did.
+//! Ordinary slices go out by `writev`. On plain TCP a slice that is a token of [`mapped`] stands for a piece of a file
+//! and goes out by `sendfile`; its bytes are never read, as there are none. A client that takes nothing for
+//! `write_timeout` is broken off. It refuses to decide what is sent in which way: whoever made the body did.
 
 use std::fs::File;
 use std::future::Future as _;
@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use hyper::rt::{Read, ReadBufCursor, Write};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
@@ -21,20 +22,113 @@ use crate::mapped;
 /// Bytes of one `sendfile`, so that one fast client does not keep a thread: nginx's default chunk (`sendfile_max_chunk`).
 const MAX_SENDFILE: usize = 2 << 20;
 
+/// Ends a connection whose client takes nothing.
+struct Patience {
+    limit: Duration,
+    /// Runs while a write waits for the client.
+    stalled: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(limit: Duration) -> Self {
+        Self {
+            limit,
+            stalled: None,
+        }
+    }
+
+    /// Passes on what became of a write; one that has been pending for too long is an error.
+    fn watch<T>(
+        &mut self,
+        context: &mut Context<'_>,
+        written: Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if written.is_ready() {
+            self.stalled = None;
+            return written;
+        }
+        let limit = self.limit;
+        let stalled = self
+            .stalled
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
+        ready!(stalled.as_mut().poll(context));
+        Poll::Ready(Err(io::Error::new(
+            io::ErrorKind::TimedOut,
+            "the client took nothing for write_timeout",
+        )))
+    }
+}
+
+/// What lies below TLS: bytes as they are, no tokens.
+pub(super) struct Patient<S> {
+    inner: S,
+    patience: Patience,
+}
+
+impl<S> Patient<S> {
+    pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
+        Self {
+            inner: stream,
+            patience: Patience::new(write_timeout),
+        }
+    }
+}
+
+impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.inner).poll_read(context, buffer)
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slice: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write(context, slice);
+        self.patience.watch(context, written)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let flushed = Pin::new(&mut self.inner).poll_flush(context);
+        self.patience.watch(context, flushed)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let shut = Pin::new(&mut self.inner).poll_shutdown(context);
+        self.patience.watch(context, shut)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = Pin::new(&mut self.inner).poll_write_vectored(context, slices);
+        self.patience.watch(context, written)
+    }
+}
+
 /// A TCP connection that knows tokens.
 pub(super) struct Stream {
     inner: TokioIo<TcpStream>,
-    write_timeout: Duration,
-    /// Runs while a write waits for the client.
-    stalled: Option<Pin<Box<Sleep>>>,
+    patience: Patience,
 }
 
 impl Stream {
     pub(super) fn new(stream: TcpStream, write_timeout: Duration) -> Self {
         Self {
             inner: TokioIo::new(stream),
-            write_timeout,
-            stalled: None,
+            patience: Patience::new(write_timeout),
         }
     }
 
@@ -77,27 +171,6 @@ impl Stream {
                 sent => return Poll::Ready(sent),
             }
         }
-    }
-
-    /// Ends the connection if a write has been pending for too long.
-    fn watch(
-        &mut self,
-        context: &mut Context<'_>,
-        written: Poll<io::Result<usize>>,
-    ) -> Poll<io::Result<usize>> {
-        if written.is_ready() {
-            self.stalled = None;
-            return written;
-        }
-        let limit = self.write_timeout;
-        let stalled = self
-            .stalled
-            .get_or_insert_with(|| Box::pin(tokio::time::sleep(limit)));
-        ready!(stalled.as_mut().poll(context));
-        Poll::Ready(Err(io::Error::new(
-            io::ErrorKind::TimedOut,
-            "the client took nothing for write_timeout",
-        )))
     }
 }
 
@@ -159,6 +232,6 @@ impl Write for Stream {
         slices: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = self.poll_slices(context, slices);
-        self.watch(context, written)
+        self.patience.watch(context, written)
     }
 }

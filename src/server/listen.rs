@@ -9,7 +9,8 @@ use std::net::SocketAddr;
 
 use tokio::net::{TcpListener, TcpSocket};
 
-use super::Settings;
+use super::tls::Certificates;
+use super::{Settings, healthcheck};
 
 /// Connections that wait to be accepted: the system's own limit is usually 4096, and a restore opens 64 at most.
 const BACKLOG: u32 = 1024;
@@ -18,6 +19,9 @@ const BACKLOG: u32 = 1024;
 #[derive(Debug)]
 pub struct Listeners {
     pub(super) clients: Vec<TcpListener>,
+    /// Those that speak TLS, with `certificates`.
+    pub(super) secure: Vec<TcpListener>,
+    pub(super) certificates: Option<Certificates>,
     pub(super) admin: Option<TcpListener>,
 }
 
@@ -75,11 +79,15 @@ impl std::error::Error for BindError {
 }
 
 impl Listeners {
-    /// Binds all addresses of the settings. Must be called inside a runtime.
+    /// Binds all addresses of the settings; those for TLS speak it with `certificates`. Must be called inside a
+    /// runtime.
     ///
     /// # Errors
     /// The first address that cannot be bound.
-    pub fn bind(settings: &Settings) -> Result<Self, BindError> {
+    pub fn bind(
+        settings: &Settings,
+        certificates: Option<Certificates>,
+    ) -> Result<Self, BindError> {
         let mut clients = Vec::new();
         for address in settings.addresses() {
             match bind(address) {
@@ -96,25 +104,64 @@ impl Listeners {
                 }
             }
         }
-        if clients.is_empty() {
+        if clients.is_empty() && settings.listen.is_none() {
             return Err(BindError::NoFamily);
         }
-        let admin = match settings.admin_listen {
-            Some(address) => Some(bind(address).map_err(|source| BindError::Address {
+        let chosen = |address, flag| {
+            bind(address).map_err(|source| BindError::Address {
                 address,
-                flag: "--admin-listen",
+                flag,
                 source,
-            })?),
-            None => None,
+            })
         };
-        Ok(Self { clients, admin })
+        let secure = settings.tls.listen.iter();
+        let secure = secure.map(|address| chosen(*address, "--tls-listen"));
+        let admin = settings.admin_listen;
+        let admin = admin.map(|address| chosen(address, "--admin-listen"));
+        Ok(Self {
+            clients,
+            secure: secure.collect::<Result<_, _>>()?,
+            certificates,
+            admin: admin.transpose()?,
+        })
     }
 
-    /// Where clients are served, with the ports that the system chose for port 0.
+    /// Where clients are served without TLS, with the ports that the system chose for port 0.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
         let addresses = self.clients.iter().map(TcpListener::local_addr);
         addresses.filter_map(Result::ok).collect()
+    }
+
+    /// Where clients are served over TLS.
+    #[must_use]
+    pub fn tls_addresses(&self) -> Vec<SocketAddr> {
+        let addresses = self.secure.iter().map(TcpListener::local_addr);
+        addresses.filter_map(Result::ok).collect()
+    }
+
+    /// What TLS is spoken with.
+    #[must_use]
+    pub fn certificates(&self) -> Option<&Certificates> {
+        self.certificates.as_ref()
+    }
+
+    /// What clients on this machine may call us: the first plain address, else the name in the certificate.
+    #[must_use]
+    pub fn local_url(&self) -> Option<String> {
+        let plain = self.addresses().first().copied().map(healthcheck::url_of);
+        plain.or_else(|| self.tls_url())
+    }
+
+    /// What clients of the first TLS address may call us: the name in the certificate, which they check.
+    #[must_use]
+    pub fn tls_url(&self) -> Option<String> {
+        let address = self.tls_addresses().first().copied()?;
+        let pair = self.certificates.as_ref()?.pair();
+        Some(match pair.name() {
+            Some(name) => format!("https://{name}:{}", address.port()),
+            None => format!("https://{address}"),
+        })
     }
 
     /// Where operators are served.
@@ -171,10 +218,10 @@ mod tests {
             admin_listen: None,
             ..Settings::default()
         };
-        let first = Listeners::bind(&settings("127.0.0.1:0".parse().unwrap())).unwrap();
+        let first = Listeners::bind(&settings("127.0.0.1:0".parse().unwrap()), None).unwrap();
         let address = first.addresses()[0];
         assert_ne!(address.port(), 0);
-        let second = Listeners::bind(&settings(address));
+        let second = Listeners::bind(&settings(address), None);
         assert!(
             matches!(&second, Err(BindError::Address { address: refused, flag: "--listen", source })
                 if *refused == address && source.kind() == io::ErrorKind::AddrInUse),

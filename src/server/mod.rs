@@ -1,4 +1,4 @@
-//! Listeners: accepting, connection permits, serving HTTP/1.1, draining.
+//! Listeners: accepting, connection permits, TLS, serving HTTP/1.1 and HTTP/2, draining.
 //!
 //! A connection is accepted only once there is a permit for it; further ones wait in the listen queue. Draining stops
 //! accepting, lets requests under way finish within `shutdown_timeout`, then breaks what is left. It refuses to know
@@ -11,7 +11,9 @@ pub mod healthcheck;
 mod io;
 mod listen;
 pub mod reload;
+mod self_check;
 mod signals;
+pub mod tls;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -23,10 +25,13 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::mpsc;
+use tokio::task::AbortHandle;
 
 pub use access_log::write_access_log;
 pub use listen::{BindError, Listeners};
+pub use self_check::{SelfCheck, Subject};
 pub use signals::signals;
 
 use self::reload::Reloader;
@@ -34,13 +39,16 @@ use crate::access::{Guard, SeenFrom};
 use crate::proxy::{Peer, Proxy};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
-use connection::{Acceptor, Limits};
+use connection::{Acceptor, Door, Limits};
 
 /// Where to listen and how long and large things may be.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Settings {
-    /// Addresses for clients. `None`: the default ones, of which one whose family the machine lacks is skipped.
+    /// Addresses for clients without TLS, none if there are only those of `tls`. `None`: the default ones, of which one
+    /// whose family the machine lacks is skipped.
     pub listen: Option<Vec<SocketAddr>>,
+    /// Addresses for clients over TLS, and the certificate.
+    pub tls: tls::Settings,
     /// Address of health, readiness and metrics, if any.
     pub admin_listen: Option<SocketAddr>,
     /// Client connections at once.
@@ -51,8 +59,13 @@ pub struct Settings {
     pub write_timeout: Duration,
     /// Largest request head.
     pub max_header_bytes: u64,
-    /// Header lines of a request.
+    /// Header lines of an HTTP/1.1 request; of an HTTP/2 one the size alone counts, in which each line weighs 32 bytes
+    /// besides its own (RFC 9113 section 6.5.2).
     pub max_headers: usize,
+    /// Requests at once on one HTTP/2 connection.
+    pub max_streams: u32,
+    /// Requests of an HTTP/2 connection that were reset and are not settled yet; more end the connection.
+    pub max_reset_streams: usize,
     /// How long requests may finish once draining has begun.
     pub shutdown_timeout: Duration,
 }
@@ -80,6 +93,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             listen: None,
+            tls: tls::Settings::default(),
             admin_listen: Some((Ipv4Addr::LOCALHOST, DEFAULT_ADMIN_PORT).into()),
             // A restore opens 16 to 64 connections, so this is a hundred machines restoring at the same moment.
             max_connections: 4096,
@@ -91,6 +105,10 @@ impl Default for Settings {
             max_header_bytes: 64 << 10,
             // hyper's own default; the real client sends at most 15.
             max_headers: 100,
+            // The least that RFC 9113 section 6.5.2 recommends; the real client asks 16 to 64 things at once.
+            max_streams: 100,
+            // A restore that is cancelled resets all its streams at once.
+            max_reset_streams: 128,
             shutdown_timeout: Duration::from_secs(30),
         }
     }
@@ -110,29 +128,80 @@ pub enum Ended {
     Interrupted,
 }
 
-/// Serves the proxy to clients, and its state and orders to reload to operators, until the first message of `signals`; then drains. A second
-/// message ends the draining at once.
+/// How operators steer the process.
+#[derive(Debug)]
+pub struct Control {
+    /// Has the configuration read again.
+    pub reloader: Reloader,
+    /// The first message begins draining, a second one ends it at once.
+    pub signals: mpsc::Receiver<()>,
+}
+
+/// Serves the proxy to clients, and its state to operators, until they have it drain.
 pub async fn run(
     settings: Settings,
     proxy: Proxy,
     listeners: Listeners,
-    signals: mpsc::Receiver<()>,
-    reloader: Reloader,
+    self_check: SelfCheck,
+    control: Control,
     telemetry: Telemetry,
     tasks: Tasks,
 ) -> Ended {
-    let (state, guard) = (proxy.clone(), proxy.guard().clone());
+    let (state, checked) = (proxy.clone(), self_check.clone());
+    let guard = proxy.guard().clone();
+    let checking = tasks.spawn("self-check", self_check.run());
     let serving = Serving {
         settings,
         handle: move |request, peer| {
             let proxy = proxy.clone();
             async move { proxy.handle(request, peer).await }
         },
-        readiness: move || state.readiness(),
-        reloader,
+        readiness: move || {
+            let mut readiness = state.readiness();
+            readiness["self_check"] = checked.report();
+            readiness
+        },
         guard,
+        checking: Some(checking.abort_handle()),
     };
-    serve(serving, listeners, signals, telemetry, tasks).await
+    serve(serving, listeners, control, telemetry, tasks).await
+}
+
+/// Serves one connection of a client over TLS, from its handshake to its end, as the listeners do: for tests of the whole
+/// in memory.
+pub async fn serve_secure<S>(
+    settings: &Settings,
+    certificates: &tls::Certificates,
+    proxy: Proxy,
+    stream: S,
+    addr: SocketAddr,
+    telemetry: &Telemetry,
+    tasks: &Tasks,
+) where
+    S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+{
+    let limits = limits(settings, settings.max_connections);
+    let acceptor = Acceptor::new("clients", limits, telemetry, tasks);
+    let handle = move |request, peer| {
+        let proxy = proxy.clone();
+        async move { proxy.handle(request, peer).await }
+    };
+    acceptor
+        .serve_secure(certificates, stream, addr, handle)
+        .await;
+}
+
+fn limits(settings: &Settings, max_connections: usize) -> Limits {
+    Limits {
+        max_connections,
+        handshake_timeout: settings.tls.handshake_timeout,
+        header_timeout: settings.header_timeout,
+        write_timeout: settings.write_timeout,
+        max_header_bytes: usize::try_from(settings.max_header_bytes).unwrap_or(usize::MAX),
+        max_headers: settings.max_headers,
+        max_streams: settings.max_streams,
+        max_reset_streams: settings.max_reset_streams,
+    }
 }
 
 /// What is served: the proxy, or what a test puts in its place.
@@ -142,16 +211,16 @@ struct Serving<H, R> {
     handle: H,
     /// What readiness says besides.
     readiness: R,
-    /// Has the configuration read again.
-    reloader: Reloader,
     /// Knows who may use the admin listener's interface.
     guard: Guard,
+    /// A client of ours, which must not keep a drain waiting.
+    checking: Option<AbortHandle>,
 }
 
 async fn serve<H, F, B, R>(
     serving: Serving<H, R>,
     listeners: Listeners,
-    mut signals: mpsc::Receiver<()>,
+    control: Control,
     telemetry: Telemetry,
     tasks: Tasks,
 ) -> Ended
@@ -166,22 +235,26 @@ where
         settings,
         handle,
         readiness,
-        reloader,
         guard,
+        checking,
     } = serving;
-    let limits = |max_connections| Limits {
-        max_connections,
-        header_timeout: settings.header_timeout,
-        write_timeout: settings.write_timeout,
-        max_header_bytes: usize::try_from(settings.max_header_bytes).unwrap_or(usize::MAX),
-        max_headers: settings.max_headers,
-    };
-    let most = limits(settings.max_connections);
+    let Control {
+        reloader,
+        mut signals,
+    } = control;
+    let most = limits(&settings, settings.max_connections);
     let clients = Acceptor::new("clients", most, &telemetry, &tasks);
-    let few = limits(MAX_ADMIN_CONNECTIONS);
+    let few = limits(&settings, MAX_ADMIN_CONNECTIONS);
     let admin = Acceptor::new("admin", few, &telemetry, &tasks);
     for listener in listeners.clients {
-        clients.serve(listener, handle.clone());
+        clients.serve(listener, Door::Plain, handle.clone());
+    }
+    if let Some(certificates) = listeners.certificates {
+        certificates.watch(&telemetry, &tasks);
+        for listener in listeners.secure {
+            let door = Door::Tls(certificates.clone());
+            clients.serve(listener, door, handle.clone());
+        }
     }
     let draining = Arc::new(AtomicBool::new(false));
     if let Some(listener) = listeners.admin {
@@ -198,7 +271,7 @@ where
         };
         let draining = Arc::clone(&draining);
         let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
-        admin.serve(listener, move |request, peer| {
+        admin.serve(listener, Door::Plain, move |request, peer| {
             let (parts, state) = (request.into_parts().0, state.clone());
             async move { admin::answer(&parts, peer.addr.ip(), &state).await }
         });
@@ -206,6 +279,9 @@ where
     // A sender that is gone can signal nothing any more, so it counts as the signal.
     let _ = signals.recv().await;
     draining.store(true, Ordering::Relaxed);
+    if let Some(checking) = checking {
+        checking.abort();
+    }
     tracing::info!(
         open_connections = clients.open(),
         "stopping: requests under way may finish"

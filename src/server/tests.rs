@@ -399,6 +399,8 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
     );
     let listeners = Listeners {
         clients: vec![clients],
+        secure: Vec::new(),
+        certificates: None,
         admin: Some(admin),
     };
     let tasks = Tasks::new();
@@ -414,12 +416,16 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
             }
         },
         readiness: || serde_json::json!({}),
-        reloader: reload::orders().0,
         guard: guard(std::path::Path::new("/nowhere")).await,
+        checking: None,
+    };
+    let control = Control {
+        reloader: reload::orders().0,
+        signals,
     };
     let running = tasks.spawn(
         "server",
-        serve(serving, listeners, signals, Telemetry::new(), tasks.clone()),
+        serve(serving, listeners, control, Telemetry::new(), tasks.clone()),
     );
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream

@@ -9,6 +9,7 @@ use sluice::access::Guard;
 use sluice::config::{self, Arguments, Change, Comparison, Config, Environment};
 use sluice::proxy::Proxy;
 use sluice::server::reload::{Orders, Report};
+use sluice::server::tls::{Certificates, Pair};
 use sluice::store::Store;
 use sluice::tasks::Tasks;
 use sluice::telemetry::Log;
@@ -29,6 +30,7 @@ pub(crate) struct Reload {
     pub(crate) sources: Arc<Sources>,
     /// What the process obeys.
     pub(crate) running: Config,
+    pub(crate) certificates: Option<Certificates>,
     pub(crate) guard: Guard,
     pub(crate) log: Log,
     pub(crate) proxy: Proxy,
@@ -64,7 +66,7 @@ impl Reload {
                 Ok(loaded) => loaded,
                 Err(error) => return refused(vec![format!("reading it failed: {error}")]),
             };
-        let comparison = match loaded {
+        let mut comparison = match loaded {
             Ok(loaded) => config::compare(&self.running, loaded),
             Err(problems) => {
                 return refused(problems.list().iter().map(ToString::to_string).collect());
@@ -81,12 +83,33 @@ impl Reload {
         prepared.obey();
         self.upstream.reload(comparison.config.upstream.clone());
         self.store.reload(&comparison.config.store).await;
+        if let Some(change) = self.certificate(&comparison.config).await {
+            comparison.changed.push(change);
+        }
         if self.running.telemetry.log != comparison.config.telemetry.log {
             self.log.set_filter(&comparison.config.telemetry.log);
         }
         let report = obeyed(&comparison);
         self.running = comparison.config;
         report
+    }
+
+    /// Takes up the certificate of this configuration, in whatever file it is now; says what came of it.
+    async fn certificate(&self, config: &Config) -> Option<Change> {
+        let certificates = self.certificates.as_ref()?;
+        let before = certificates.pair();
+        let settings = &config.server.tls;
+        certificates.reload(settings, &self.tasks).await;
+        let after = certificates.pair();
+        let end = |pair: &Pair| {
+            let end = httpdate::fmt_http_date(pair.expires_at());
+            format!("the one that expires on {end}")
+        };
+        (!Arc::ptr_eq(&before, &after)).then(|| Change::Setting {
+            feed: None,
+            name: "certificate",
+            values: Some((end(&before), end(&after))),
+        })
     }
 }
 

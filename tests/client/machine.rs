@@ -42,6 +42,8 @@ impl Outcome {
 /// The machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
+    /// The certificate authorities that it trusts, if not the system's.
+    authorities: Option<PathBuf>,
     root: PathBuf,
     sdk: PathBuf,
 }
@@ -51,6 +53,7 @@ impl Machine {
     /// nuget.org.
     pub(crate) fn new(root: &Path, sdk: &Path) -> Self {
         let machine = Self {
+            authorities: None,
             root: root.to_owned(),
             sdk: sdk.to_owned(),
         };
@@ -61,6 +64,11 @@ impl Machine {
             .dotnet(&machine.work(), &["nuget", "list", "source"])
             .succeeded();
         machine
+    }
+
+    /// Has it trust the authorities of this PEM file, as .NET on Linux is told.
+    pub(crate) fn trust(&mut self, authorities: &Path) {
+        self.authorities = Some(authorities.to_owned());
     }
 
     /// The user's home.
@@ -170,6 +178,7 @@ impl Machine {
             .env("NUGET_HTTP_CACHE_PATH", self.root.join("http"))
             .env("NUGET_PLUGINS_CACHE_PATH", self.root.join("plugins"))
             .env("NUGET_SCRATCH", self.root.join("scratch"))
+            .envs(self.authorities.iter().map(|file| ("SSL_CERT_FILE", file)))
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("{words:?}: {error}"));

@@ -34,4 +34,5 @@ mod run;
 mod sources;
 mod stage;
 mod suite;
+mod tls;
 mod transcript;

@@ -15,14 +15,14 @@ const ONE: &str =
 const TWO: &str = "[[feed]]\nname = \"two\"\nupstream = \"http://127.0.0.1:9/two/index.json\"\n";
 
 /// A process with a configuration file.
-struct Configured {
+pub(crate) struct Configured {
     folder: TempDir,
-    running: Running,
-    admin: String,
+    pub(crate) running: Running,
+    pub(crate) admin: String,
 }
 
 impl Configured {
-    fn start(config: &str) -> Self {
+    pub(crate) fn start(config: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a.toml");
         std::fs::write(&file, config).unwrap();
@@ -42,12 +42,12 @@ impl Configured {
         self.folder.path().join(name)
     }
 
-    fn write(&self, config: &str) {
+    pub(crate) fn write(&self, config: &str) {
         std::fs::write(self.path("a.toml"), config).unwrap();
     }
 
     /// Orders a reload; status line and report.
-    fn reload(&self) -> (String, Value) {
+    pub(crate) fn reload(&self) -> (String, Value) {
         let answer = exchange(&self.admin, "POST /api/reload", "");
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
         let status = head.lines().next().unwrap().to_owned();
@@ -71,7 +71,7 @@ impl Configured {
 }
 
 /// Waits for what another process does.
-fn until(mut holds: impl FnMut() -> bool) {
+pub(crate) fn until(mut holds: impl FnMut() -> bool) {
     for _ in 0..1500 {
         if holds() {
             return;

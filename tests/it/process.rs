@@ -1,11 +1,15 @@
 //! The binary as a user starts it: exit codes, what it prints, signals. Loopback only; no upstream is ever asked.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process};
+use rustls::pki_types::{CertificateDer, ServerName};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+use crate::harness::secure::{connector, write_pair};
 
 /// The binary without the settings of whoever runs the tests.
 pub(crate) fn sluice() -> Command {
@@ -336,4 +340,60 @@ fn a_password_becomes_a_line_of_a_users_file() {
     let problems = checked.unwrap();
     assert_eq!(problems.status.code(), Some(2));
     assert!(text(&problems.stderr).contains("line 1: expected for \"alice\" a bcrypt hash"));
+}
+
+/// Asks over TLS, as somebody who trusts `root`.
+pub(crate) async fn ask_secure(
+    root: &CertificateDer<'static>,
+    address: &str,
+    path: &str,
+) -> io::Result<String> {
+    let stream = tokio::net::TcpStream::connect(address).await?;
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connector = connector(root.clone(), &[]);
+    let mut stream = connector.connect(name, stream).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
+}
+
+#[test]
+fn a_key_of_another_certificate_is_reported_with_code_2_and_all_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    write_pair(folder.path(), &["a.example"]);
+    std::fs::rename(
+        folder.path().join("key.pem"),
+        folder.path().join("other.pem"),
+    )
+    .unwrap();
+    write_pair(folder.path(), &["a.example"]);
+    let output = sluice()
+        .args(["--tls-listen", "127.0.0.1:0", "--max-streams", "0"])
+        .arg("--tls-certificate")
+        .arg(folder.path().join("chain.pem"))
+        .arg("--tls-key")
+        .arg(folder.path().join("other.pem"))
+        .arg("--data-dir")
+        .arg(&data)
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(2));
+    let problems: Vec<&str> = text(&output.stderr).lines().collect();
+    assert_eq!(problems.len(), 2, "{problems:#?}");
+    assert!(
+        problems[0].starts_with("flag --max-streams: "),
+        "{problems:#?}"
+    );
+    assert!(
+        problems[1].starts_with("flag --tls-certificate: tls_certificate is "),
+        "{problems:#?}"
+    );
+    assert!(
+        problems[1].ends_with("expected a certificate that the private key belongs to"),
+        "{problems:#?}"
+    );
+    assert!(!data.exists());
 }

@@ -32,6 +32,26 @@ pub struct Settings {
     pub allowed_hosts: Vec<String>,
 }
 
+/// How a client's connection reaches us.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Scheme {
+    /// Plain.
+    Http,
+    /// Over TLS that ends here.
+    Https,
+}
+
+impl Scheme {
+    /// The word for it in a URL.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Http => "http",
+            Self::Https => "https",
+        }
+    }
+}
+
 /// Who asks, and by what name.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Address {
@@ -72,9 +92,9 @@ impl fmt::Display for AddressError {
     }
 }
 
-const X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
-const X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+pub(super) const X_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+pub(super) const X_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+pub(super) const X_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const X_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// What the forwarded headers of a request say.
@@ -87,7 +107,7 @@ struct Forwarded {
 }
 
 impl Settings {
-    /// Finds the base URL and the client's address of a request that `peer` sent over plain HTTP.
+    /// Finds the base URL and the client's address of a request that `peer` sent over a connection of this scheme.
     ///
     /// # Errors
     /// [`AddressError`] if a header that is believed is malformed, or the host is not one of ours.
@@ -96,12 +116,10 @@ impl Settings {
         headers: &HeaderMap,
         uri: &Uri,
         peer: SocketAddr,
+        scheme: Scheme,
     ) -> Result<Address, AddressError> {
         let peer_ip = peer.ip().to_canonical();
-        let trusted = self
-            .trusted_proxies
-            .iter()
-            .any(|network| network.contains(&peer_ip));
+        let trusted = self.trusts(peer_ip);
         let forwarded = if trusted || peer_ip.is_loopback() {
             self.forwarded(headers, trusted)?
         } else {
@@ -123,7 +141,7 @@ impl Settings {
         let base_url = match &self.public_url {
             Some(url) => url.clone(),
             None => {
-                let scheme = forwarded.proto.as_deref().unwrap_or("http");
+                let scheme = forwarded.proto.as_deref().unwrap_or(scheme.word());
                 format!(
                     "{scheme}://{host}{}",
                     forwarded.prefix.as_deref().unwrap_or("")
@@ -134,6 +152,12 @@ impl Settings {
             base_url,
             client: forwarded.client.unwrap_or(peer_ip),
         })
+    }
+
+    /// Whether a peer's forwarded headers are believed whole.
+    pub(super) fn trusts(&self, peer: IpAddr) -> bool {
+        let mut networks = self.trusted_proxies.iter();
+        networks.any(|network| network.contains(&peer))
     }
 
     fn check_allowed(&self, host: &str) -> Result<(), AddressError> {
@@ -212,7 +236,7 @@ fn rfc7239(headers: &HeaderMap) -> Result<Forwarded, AddressError> {
 }
 
 /// The rightmost element of a list header.
-fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
+pub(super) fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a str> {
     let value = headers.get_all(name).iter().next_back()?;
     // What is no text is no element either, and must not be taken for an absent header.
     let text = value.to_str().unwrap_or("\u{fffd}");
@@ -290,156 +314,4 @@ fn malformed(header: &'static str, value: &str, expected: &'static str) -> Addre
 }
 
 #[cfg(test)]
-mod tests {
-    //! Cases: Host and absolute form; X-Forwarded and RFC 7239 from strangers, loopback and trusted peers; lists;
-    //! malformed values; public_url; allowed_hosts.
-
-    use super::*;
-
-    const LOOPBACK: &str = "127.0.0.1:1";
-    const STRANGER: &str = "198.51.100.7:1";
-    const TRUSTED: &str = "10.1.2.3:1";
-
-    fn settings() -> Settings {
-        Settings {
-            trusted_proxies: vec!["10.0.0.0/8".parse().expect("a net")],
-            ..Settings::default()
-        }
-    }
-
-    fn find(
-        settings: &Settings,
-        peer: &str,
-        lines: &[(&str, &str)],
-    ) -> Result<Address, AddressError> {
-        let mut headers = HeaderMap::new();
-        for (name, value) in lines {
-            let name: HeaderName = name.parse().expect("a name");
-            headers.append(name, value.parse().expect("a value"));
-        }
-        settings.address(
-            &headers,
-            &Uri::from_static("/v3/index.json"),
-            peer.parse().expect("a peer"),
-        )
-    }
-
-    #[track_caller]
-    fn check(peer: &str, lines: &[(&str, &str)], expected: &str) {
-        let found = find(&settings(), peer, lines).map(|address| address.base_url);
-        assert_eq!(found.as_deref(), Ok(expected), "{peer} {lines:?}");
-    }
-
-    #[track_caller]
-    fn refused(peer: &str, lines: &[(&str, &str)]) {
-        let found = find(&settings(), peer, lines);
-        assert!(
-            matches!(found, Err(AddressError::Malformed { .. })),
-            "{lines:?}: {found:?}"
-        );
-    }
-
-    const HOST: (&str, &str) = ("host", "cache:6850");
-
-    #[test]
-    fn strangers_are_believed_for_their_host_alone() {
-        check(STRANGER, &[HOST], "http://cache:6850");
-        check(STRANGER, &[("host", "[::1]:6850")], "http://[::1]:6850");
-        check(
-            STRANGER,
-            &[
-                HOST,
-                ("x-forwarded-proto", "https"),
-                ("x-forwarded-host", "evil"),
-                ("x-forwarded-prefix", "/p"),
-            ],
-            "http://cache:6850",
-        );
-    }
-
-    #[test]
-    fn loopback_is_believed_for_the_scheme_and_trusted_peers_for_all() {
-        let all = [
-            HOST,
-            ("x-forwarded-proto", "ftp, HTTPS"),
-            ("x-forwarded-host", "inner, packages.example"),
-            ("x-forwarded-prefix", "/nuget/"),
-        ];
-        check(LOOPBACK, &all, "https://cache:6850");
-        check(TRUSTED, &all, "https://packages.example/nuget");
-    }
-
-    #[test]
-    fn only_one_family_of_headers_is_read() {
-        let lines = [
-            HOST,
-            (
-                "forwarded",
-                "for=192.0.2.1;proto=http, for=\"[2001:db8::1]:47\";proto=https;host=packages.example",
-            ),
-            ("x-forwarded-host", "evil.example"),
-        ];
-        check(TRUSTED, &lines, "http://evil.example");
-        let rfc = Settings {
-            forwarded: ForwardedFamily::Rfc7239,
-            ..settings()
-        };
-        let found = find(&rfc, TRUSTED, &lines).expect("readable");
-        assert_eq!(found.base_url, "https://packages.example");
-        assert_eq!(
-            found.client,
-            "2001:db8::1".parse::<IpAddr>().expect("an address")
-        );
-    }
-
-    #[test]
-    fn the_clients_address_comes_from_trusted_peers_only() {
-        let lines = [HOST, ("x-forwarded-for", "198.51.100.1, 192.0.2.9")];
-        let client = |peer| {
-            find(&settings(), peer, &lines)
-                .expect("readable")
-                .client
-                .to_string()
-        };
-        assert_eq!(client(TRUSTED), "192.0.2.9");
-        assert_eq!(client(LOOPBACK), "127.0.0.1");
-        assert_eq!(client("[::ffff:198.51.100.7]:1"), "198.51.100.7");
-    }
-
-    #[test]
-    fn what_is_malformed_is_refused() {
-        refused(STRANGER, &[]);
-        refused(STRANGER, &[("host", "")]);
-        refused(STRANGER, &[("host", "a b")]);
-        refused(STRANGER, &[("host", "a/b")]);
-        refused(STRANGER, &[("host", "user@a")]);
-        refused(STRANGER, &[("host", "a:99999")]);
-        refused(STRANGER, &[("host", "[::1")]);
-        refused(LOOPBACK, &[HOST, ("x-forwarded-proto", "gopher")]);
-        refused(TRUSTED, &[HOST, ("x-forwarded-host", "a\"b")]);
-        refused(TRUSTED, &[HOST, ("x-forwarded-prefix", "nuget")]);
-        refused(TRUSTED, &[HOST, ("x-forwarded-prefix", "/a/../b")]);
-        refused(TRUSTED, &[HOST, ("x-forwarded-for", "unknown")]);
-    }
-
-    #[test]
-    fn public_url_overrides_everything_and_allowed_hosts_limit_it() {
-        let fixed = Settings {
-            public_url: Some("https://packages.example/x".into()),
-            ..settings()
-        };
-        assert_eq!(
-            find(&fixed, STRANGER, &[HOST]).expect("readable").base_url,
-            "https://packages.example/x"
-        );
-        let limited = Settings {
-            allowed_hosts: vec!["Cache".into()],
-            ..settings()
-        };
-        assert!(find(&limited, STRANGER, &[HOST]).is_ok());
-        assert_eq!(
-            find(&limited, STRANGER, &[("host", "other:6850")]),
-            Err(AddressError::Misdirected("other:6850".into()))
-        );
-    }
-}
+mod tests;

@@ -1,12 +1,14 @@
-//! Accepting connections and serving requests on them.
+//! Accepting connections and serving requests on them, plain or over TLS.
 //!
 //! It refuses to accept what it has no permit for, and to let a failing `accept` end the loop: out of file descriptors,
 //! it waits for some to be freed.
 
+mod activity;
+mod serve;
+
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
@@ -15,16 +17,14 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioTimer;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
 use super::Ended;
-use super::io::Stream;
-use crate::proxy::{Peer, Transport};
+use super::tls::Certificates;
+use crate::proxy::Peer;
 use crate::tasks::Tasks;
 use crate::telemetry::{Family, Kind, Telemetry};
 
@@ -32,10 +32,13 @@ use crate::telemetry::{Family, Kind, Telemetry};
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     pub(super) max_connections: usize,
+    pub(super) handshake_timeout: Duration,
     pub(super) header_timeout: Duration,
     pub(super) write_timeout: Duration,
     pub(super) max_header_bytes: usize,
     pub(super) max_headers: usize,
+    pub(super) max_streams: u32,
+    pub(super) max_reset_streams: usize,
 }
 
 /// Accepts and serves the connections of some listeners that share their permits.
@@ -109,8 +112,8 @@ impl Acceptor {
         acceptor
     }
 
-    /// Starts accepting from `listener`; `handle` answers each request.
-    pub(super) fn serve<H, F, B>(&self, listener: TcpListener, handle: H)
+    /// Starts accepting from `listener`, whose clients come through this door; `handle` answers each request.
+    pub(super) fn serve<H, F, B>(&self, listener: TcpListener, door: Door, handle: H)
     where
         H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
@@ -120,11 +123,39 @@ impl Acceptor {
         let shared = Arc::clone(&self.shared);
         let accepting = async move {
             tokio::select! {
-                () = accept(&shared, &listener, handle) => {}
+                () = accept(&shared, &listener, &door, handle) => {}
                 () = shared.stopping.cancelled() => {}
             }
         };
         self.shared.tasks.spawn("accept", accepting);
+    }
+
+    /// Serves a connection that was not accepted here, as one of a TLS listener: from its handshake to its end.
+    pub(super) async fn serve_secure<S, H, F, B>(
+        &self,
+        certificates: &Certificates,
+        stream: S,
+        addr: SocketAddr,
+        handle: H,
+    ) where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<B>> + Send + 'static,
+        B: Body<Data = Bytes> + Send + 'static,
+        B::Error: std::error::Error + Send + Sync + 'static,
+    {
+        let Some(permit) = permit(&self.shared).await else {
+            return;
+        };
+        let _held = Held::new(permit, &self.shared.open);
+        Box::pin(serve::secure(
+            &self.shared,
+            certificates,
+            stream,
+            addr,
+            handle,
+        ))
+        .await;
     }
 
     /// How many connections are open.
@@ -155,7 +186,7 @@ const FIRST_BACKOFF: Duration = Duration::from_millis(10);
 /// Longest wait after a failed `accept`, so that serving resumes within a second of there being room.
 const MAX_BACKOFF: Duration = Duration::from_secs(1);
 
-async fn accept<H, F, B>(shared: &Arc<Shared>, listener: &TcpListener, handle: H)
+async fn accept<H, F, B>(shared: &Arc<Shared>, listener: &TcpListener, door: &Door, handle: H)
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -172,9 +203,10 @@ where
             Ok((stream, addr)) => {
                 backoff = FIRST_BACKOFF;
                 shared.telemetry.add(&ACCEPTED, &labels, 1);
-                let connection =
-                    connection(Arc::clone(shared), stream, addr, handle.clone(), permit);
-                shared.tasks.spawn("connection", connection);
+                let (shared, door, handle) = (Arc::clone(shared), door.clone(), handle.clone());
+                let tasks = shared.tasks.clone();
+                let connection = connection(shared, stream, addr, door, handle, permit);
+                tasks.spawn("connection", connection);
             }
             Err(error) => {
                 shared.telemetry.add(&ACCEPT_FAILURES, &labels, 1);
@@ -232,17 +264,20 @@ impl Drop for Held {
     }
 }
 
-/// Plain TCP takes bodies from files by sendfile where the platform has it.
-const TRANSPORT: Transport = if cfg!(target_os = "linux") {
-    Transport::Sendfile
-} else {
-    Transport::Copy
-};
+/// How the connections of a listener are spoken to.
+#[derive(Clone, Debug)]
+pub(super) enum Door {
+    /// HTTP/1.1 as it is.
+    Plain,
+    /// HTTP/1.1 or HTTP/2 over TLS.
+    Tls(Certificates),
+}
 
 async fn connection<H, F, B>(
     shared: Arc<Shared>,
     stream: TcpStream,
     addr: SocketAddr,
+    door: Door,
     handle: H,
     permit: OwnedSemaphorePermit,
 ) where
@@ -256,40 +291,12 @@ async fn connection<H, F, B>(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
-    let peer = Peer {
-        addr,
-        transport: TRANSPORT,
-    };
-    let service = service_fn(move |request| {
-        let answer = handle(request, peer);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
-    });
-    let limits = &shared.limits;
-    let mut serving = pin!(
-        http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(limits.header_timeout)
-            .max_buf_size(limits.max_header_bytes)
-            .max_headers(limits.max_headers)
-            // Slices reach the stream as they are: one that stands for a piece of a file must not be copied.
-            .writev(true)
-            .pipeline_flush(false)
-            .serve_connection(Stream::new(stream, limits.write_timeout), service)
-    );
-    let mut stopping = pin!(shared.stopping.cancelled());
-    let mut stopped = false;
-    let served = loop {
-        tokio::select! {
-            served = serving.as_mut() => break served,
-            () = stopping.as_mut(), if !stopped => {
-                stopped = true;
-                serving.as_mut().graceful_shutdown();
-            }
-            () = shared.aborting.cancelled() => return,
+    match door {
+        Door::Plain => serve::plain(&shared, stream, addr, handle).await,
+        // Boxed: a plain connection must not carry the state of a handshake and of HTTP/2 about.
+        Door::Tls(certificates) => {
+            Box::pin(serve::secure(&shared, &certificates, stream, addr, handle)).await;
         }
-    };
-    if let Err(error) = served {
-        tracing::debug!(client = %addr, %error, "connection ended early");
     }
 }
 

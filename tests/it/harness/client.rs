@@ -10,7 +10,7 @@ use hyper::ext::ReasonPhrase;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use sluice::proxy::{Body, Peer, Proxy, Transport};
+use sluice::proxy::{Body, Peer, Proxy, Scheme, Transport};
 use sluice::tasks::Tasks;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
@@ -86,6 +86,7 @@ impl Ask {
         *request.headers_mut() = self.headers.clone();
         let peer = Peer {
             addr: self.peer,
+            scheme: Scheme::Http,
             transport: Transport::Copy,
         };
         let (parts, body) = proxy.handle(request, peer).await.into_parts();
@@ -243,6 +244,7 @@ impl Wire {
             async move {
                 let peer = Peer {
                     addr: (Ipv4Addr::new(192, 0, 2, 1), 50_000).into(),
+                    scheme: Scheme::Http,
                     transport: Transport::Copy,
                 };
                 Ok::<_, Infallible>(proxy.handle(request, peer).await)

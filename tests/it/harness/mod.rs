@@ -4,6 +4,7 @@ pub(crate) mod client;
 pub(crate) mod fixture;
 pub(crate) mod origin;
 pub(crate) mod reply;
+pub(crate) mod secure;
 
 use std::path::PathBuf;
 use std::sync::Arc;

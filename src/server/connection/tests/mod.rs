@@ -2,6 +2,8 @@
 //!
 //! A test of a limit runs on a paused clock, which jumps to the limit as soon as nothing but time can go on.
 
+mod secure;
+
 use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fs::File;
@@ -24,10 +26,13 @@ const GET: &[u8] = b"GET / HTTP/1.1\r\nhost: a\r\n\r\n";
 fn limits() -> Limits {
     Limits {
         max_connections: 16,
+        handshake_timeout: Duration::from_secs(10),
         header_timeout: Duration::from_secs(75),
         write_timeout: Duration::from_secs(120),
         max_header_bytes: 64 << 10,
         max_headers: 100,
+        max_streams: 100,
+        max_reset_streams: 128,
     }
 }
 
@@ -44,7 +49,7 @@ where
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    acceptor.serve(listener, handle);
+    acceptor.serve(listener, Door::Plain, handle);
     address
 }
 
