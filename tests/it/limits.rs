@@ -187,9 +187,10 @@ set -eu
 binary=$0; folder=$1
 mount -t tmpfs -o size=2g none "$folder"
 start() {
+    rm -f "$folder.out"
     "$binary" --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --upstream http://127.0.0.1:9/v3/index.json \
         --log off --data-dir "$folder/data" --min-free-bytes 1MiB > "$folder.out" & pid=$!
-    until grep -q packageSources "$folder.out"; do sleep 0.05; done
+    until grep -qs packageSources "$folder.out"; do sleep 0.05; done
     admin=$(sed -n 's/.*admin \(http:[^ ]*\).*/\1/p' "$folder.out")
     "$binary" healthcheck --admin "$admin"
 }
