@@ -194,6 +194,8 @@ impl Reader {
     /// Notes a reading; gives when the next is due, if that is known.
     fn take(&mut self, outcome: Result<Reading, SecretFault>) -> Option<Instant> {
         let (now, wall) = (self.clock.instant(), self.clock.now());
+        // Who demanded it while it was read has what this reading brings.
+        while self.demanded.try_recv().is_ok() {}
         let outcome = outcome.and_then(|reading| {
             let header = self
                 .credential
