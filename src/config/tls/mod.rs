@@ -199,13 +199,14 @@ pub(super) fn check(
             .get(fault.setting)
             .cloned()
             .or_else(|| {
-                Some(
-                    given(&PASSWORDS)
-                        .filter(|_| fault.setting == PASSWORDS[0])?
-                        .1,
-                )
+                let is_of_password = PASSWORDS.contains(&fault.setting);
+                let related: &[_] = if is_of_password {
+                    &PASSWORDS
+                } else {
+                    &DEPENDENT
+                };
+                given(related).map(|(_, place)| place)
             })
-            .or_else(|| given(&DEPENDENT).map(|(_, place)| place))
             .unwrap_or(Place::Nowhere);
         problems.push(Problem {
             place,
