@@ -223,7 +223,7 @@ impl Proxy {
             .await?;
         let by_link = match &ask.place {
             Place::Named(url) if demand == Demand::None => return Ok(vec![url.clone()]),
-            Place::Named(_) => true,
+            Place::Named(_) => want.is_package(),
             Place::Indexed { .. } => model.is_without_flat_container() && want.is_package(),
         };
         match (&ask.place, &ask.id) {

@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::feed::{Base, Model};
-use super::route::{self, LinkSubject};
+use super::route::{self, LinkSubject, Resource, Route};
 use crate::nuget::digest::sha256_hex;
 use crate::nuget::id::PackageId;
 use crate::nuget::link::{Link, LinkKind};
@@ -76,7 +76,7 @@ impl Linker<'_> {
             Some((url, fragment)) => (url, Some(fragment)),
             None => (link.url.as_str(), None),
         };
-        let path = match self.below_a_base(url, link.kind) {
+        let path = match self.below_a_base(url, link) {
             Some(path) => path,
             None => self.elsewhere(link, url, subject)?,
         };
@@ -88,7 +88,8 @@ impl Linker<'_> {
     }
 
     /// Our path for a URL below a known base, if our routes can answer it.
-    fn below_a_base(&self, url: &str, kind: LinkKind) -> Option<String> {
+    fn below_a_base(&self, url: &str, link: &Link) -> Option<String> {
+        let kind = link.kind;
         let (base, rest) = match self.model.split(url) {
             Some(found) => found,
             // A base that is written without its final slash.
@@ -106,7 +107,47 @@ impl Linker<'_> {
         let path = format!("{prefix}{rest}");
         // A final slash means nothing in our paths, so one of the upstream's would be lost on the way back.
         let is_lossless = !rest.contains('?') && !rest.ends_with('/');
-        (is_lossless && route::parse(&format!("/v3/{path}")).is_ok()).then_some(path)
+        if !is_lossless {
+            return None;
+        }
+        match route::parse(&format!("/v3/{path}")) {
+            Ok(Route::Feed(_, resource)) if self.is_meant(link, &resource) => Some(path),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    /// Whether a resource is what a link speaks of. A path alone does not tell: Artifactory has packages below its hives,
+    /// and addresses there that hold a segment twice, which would read as an id (protocol fact 10.1).
+    fn is_meant(&self, link: &Link, resource: &Resource) -> bool {
+        let is_file = matches!(link.kind, LinkKind::Icon | LinkKind::PackageContent);
+        match resource {
+            Resource::Registration { id, .. } => {
+                !is_file && self.id_of(link).is_none_or(|meant| meant == *id)
+            }
+            other => is_file == matches!(other, Resource::Content { .. }),
+        }
+    }
+
+    /// The id that the target of a link is about, where the document says so.
+    fn id_of(&self, link: &Link) -> Option<PackageId> {
+        let named = match link.kind {
+            LinkKind::DependencyRegistration
+            | LinkKind::Hit
+            | LinkKind::Icon
+            | LinkKind::Index
+            | LinkKind::LeafSelf => link.id.as_deref(),
+            // A link of a dependency belongs to the document's own id.
+            LinkKind::Base
+            | LinkKind::CatalogEntry
+            | LinkKind::CatalogPart
+            | LinkKind::Dependency
+            | LinkKind::DependencyGroup
+            | LinkKind::PackageContent
+            | LinkKind::PageSelf
+            | LinkKind::Vulnerability => None,
+        };
+        let named = named.and_then(|id| PackageId::parse(id).ok());
+        named.or_else(|| self.id.cloned())
     }
 
     /// Our path for a URL outside every known base, by what it means.
@@ -119,13 +160,18 @@ impl Linker<'_> {
         let hive = self
             .hive
             .or_else(|| self.model.fullest_hive().map(|hive| hive.token.as_str()))?;
-        let named = link.id.as_deref().and_then(|id| PackageId::parse(id).ok());
-        let id = named.as_ref().or(self.id);
+        let id = self.id_of(link);
         let in_search = self.hive.is_none();
         match link.kind {
             LinkKind::Base => Some(format!("registration/{hive}/")),
-            // It may well lie at the gallery or a project's own site: only content of the feed is ours to serve.
-            LinkKind::Icon => None,
+            // It may well lie at the gallery or a project's own site: only content of the feed is ours to serve. Azure
+            // Artifacts has it as a query on the package.
+            LinkKind::Icon => {
+                matches!(self.model.split(url), Some((Base::FlatContainer, _))).then_some(())?;
+                let (id, subject) = (id?, subject()?);
+                let digest = digest_of(link.kind, &subject, url);
+                Some(format!("link/{hive}/{}/{subject}/{digest}", id.to_path()))
+            }
             LinkKind::DependencyRegistration | LinkKind::Hit | LinkKind::Index => {
                 Some(format!("registration/{hive}/{}/index.json", id?.to_path()))
             }
@@ -148,7 +194,6 @@ impl Linker<'_> {
             | LinkKind::PackageContent
             | LinkKind::PageSelf
             | LinkKind::Vulnerability => {
-                // A link of a dependency belongs to the document's own id.
                 let (id, subject) = (self.id?, subject()?);
                 let digest = digest_of(link.kind, &subject, url);
                 Some(format!("link/{hive}/{}/{subject}/{digest}", id.to_path()))
@@ -187,14 +232,13 @@ fn family(kind: LinkKind) -> &'static str {
         | LinkKind::Dependency
         | LinkKind::DependencyGroup
         | LinkKind::Vulnerability => "catalog",
+        LinkKind::Icon => "icon",
         LinkKind::LeafSelf => "leaf",
         LinkKind::PackageContent => "content",
         LinkKind::PageSelf => "page",
-        LinkKind::Base
-        | LinkKind::DependencyRegistration
-        | LinkKind::Hit
-        | LinkKind::Icon
-        | LinkKind::Index => "index",
+        LinkKind::Base | LinkKind::DependencyRegistration | LinkKind::Hit | LinkKind::Index => {
+            "index"
+        }
     }
 }
 
@@ -351,5 +395,17 @@ mod tests {
             2,
             "{ours}"
         );
+    }
+
+    #[test]
+    fn what_lies_below_a_base_is_not_always_what_lies_there_with_us() {
+        // Packages below a hive, a segment twice, an icon by a query on the package (protocol fact 10.1).
+        let text = r#"{"@id":"https://api.example/v3/reg-gz2/a.b/index.json","count":1,"items":[{"lower":"1.0.0","upper":"1.0.0","count":1,"items":[{"@id":"https://api.example/v3/reg-gz2/reg-gz2/a.b/1.0.0.json","catalogEntry":{"version":"1.0.0","iconUrl":"https://api.example/v3-flatcontainer/a.b/1.0.0/a.b.1.0.0.nupkg?extract=i.png","dependencyGroups":[{"dependencies":[{"id":"C","registration":"https://api.example/v3/reg-gz2/reg-gz2/c/index.json"}]}]},"packageContent":"https://api.example/v3/reg-gz2/Download/a.b/1.0.0"}]}]}"#;
+        let ours = rewrite(text);
+        assert!(!ours.contains("api.example"), "{ours}");
+        let links = ours.matches("http://us/f/v3/link/HIVE/a.b/1.0.0/").count();
+        assert_eq!(links, 3, "{ours}");
+        let dependency = "\"registration\":\"http://us/f/v3/registration/HIVE/c/index.json\"";
+        assert!(ours.contains(dependency), "{ours}");
     }
 }

@@ -88,11 +88,11 @@ impl Proxy {
     ) -> Result<Response<Body>, Failure> {
         let found = self.find_link(query, hive, id, subject, digest).await?;
         if let (Some(found), LinkSubject::Version(version)) = (&found, subject)
-            && found.kind == LinkKind::PackageContent
+            && let Some(file) = file_of(found.kind)
         {
-            told.subject.class = Class::Package.word();
+            told.subject.class = file.class().word();
             let url = Some(found.url.clone());
-            let want = self.want(query, id, version, Content::Package, url);
+            let want = self.want(query, id, version, file, url);
             return self.answer_content(&want, facts, told).await;
         }
         let linked = self.linked(query, hive, id, subject, found.as_ref());
@@ -154,6 +154,15 @@ impl Proxy {
         } else {
             self.sessions.forget(&key);
         }
+    }
+}
+
+/// Which file of a package such a link leads to; `None` if it leads to a document.
+fn file_of(kind: LinkKind) -> Option<Content> {
+    match kind {
+        LinkKind::Icon => Some(Content::Icon),
+        LinkKind::PackageContent => Some(Content::Package),
+        _ => None,
     }
 }
 

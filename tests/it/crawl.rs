@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 
 use serde_json::{Value, json};
 
-use crate::harness::fixture::{self, ONE, document, service_index};
+use crate::harness::fixture::{self, document, service_index};
 use crate::harness::{Origin, Reply, TestProxy};
 
 const US: &str = "http://us.test:6850";
@@ -44,7 +44,7 @@ fn urls(value: &Value, found: &mut BTreeSet<String>) {
 }
 
 /// Follows every link from `starts` on; gives the paths that were answered.
-async fn follow(proxy: &TestProxy, starts: &[&str]) -> BTreeSet<String> {
+pub(crate) async fn follow(proxy: &TestProxy, starts: &[&str]) -> BTreeSet<String> {
     let mut open: VecDeque<String> = starts.iter().map(|&path| path.to_owned()).collect();
     let mut known: BTreeSet<String> = open.iter().cloned().collect();
     while let Some(path) = open.pop_front() {
@@ -74,7 +74,7 @@ async fn follow(proxy: &TestProxy, starts: &[&str]) -> BTreeSet<String> {
 }
 
 /// The registration index of `id` in every hive that our index names.
-async fn registrations(proxy: &TestProxy, id: &str) -> Vec<String> {
+pub(crate) async fn registrations(proxy: &TestProxy, id: &str) -> Vec<String> {
     let index = proxy.get("/v3/index.json").await.json();
     let resources = index["resources"].as_array().unwrap();
     let bases = resources.iter().filter(|resource| {
@@ -91,13 +91,7 @@ async fn registrations(proxy: &TestProxy, id: &str) -> Vec<String> {
 #[tokio::test(start_paused = true)]
 async fn every_link_of_a_feed_like_nuget_org_is_ours_and_answered() {
     let origin = fixture::nuget_like();
-    for hive in [fixture::HIVE, fixture::OLD_HIVE] {
-        let text = fixture::inlined_registration(hive, ONE, &["1.0.0"]);
-        origin.on(
-            &format!("{hive}/sample.dependency/index.json"),
-            document(&text),
-        );
-    }
+    fixture::mount_dependency(&origin);
     let proxy = TestProxy::with(origin, |_| {}).await;
     let mut starts = registrations(&proxy, "sample.one").await;
     starts.extend(registrations(&proxy, "sample.many").await);

@@ -308,6 +308,15 @@ pub(crate) fn nuget_like() -> Origin {
     origin
 }
 
+/// Adds the package that all packages of [`nuget_like`] depend on.
+pub(crate) fn mount_dependency(origin: &Origin) {
+    let id = "Sample.Dependency";
+    mount_content(origin, id, &["1.0.0"]);
+    for hive in [HIVE, OLD_HIVE] {
+        mount_registration(origin, hive, id, &["1.0.0"]);
+    }
+}
+
 fn mount_content(origin: &Origin, id: &str, versions: &[&str]) {
     let lower_id = id.to_lowercase();
     let list = document(&version_list(versions));
