@@ -1,7 +1,8 @@
 //! A stored response, all but its body.
 
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
+use http::header::AGE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::epoch::Epoch;
@@ -45,6 +46,26 @@ pub struct Entry {
     pub sha512: [u8; 64],
 }
 
+impl Entry {
+    /// When the origin last confirmed it: a cache between us and the origin, another Sluice say, may have answered for
+    /// it (RFC 9111 section 4.2.3). Freshness counts from `validated_at` all the same.
+    #[must_use]
+    pub fn confirmed_at(&self) -> SystemTime {
+        let age = age(&self.headers);
+        self.validated_at
+            .checked_sub(age)
+            .unwrap_or(self.validated_at)
+    }
+}
+
+/// How old an answer was when it came, by its `Age` (RFC 9111 section 5.1); zero if it does not say.
+#[must_use]
+pub fn age(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(AGE).and_then(|value| value.to_str().ok());
+    let seconds = seconds.and_then(|text| text.trim().parse::<u32>().ok());
+    Duration::from_secs(seconds.unwrap_or(0).into())
+}
+
 /// The memory of an upstream's 404, 410 or 204.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Absence {
@@ -56,4 +77,29 @@ pub struct Absence {
     pub first_at: SystemTime,
     /// When it was last said.
     pub last_at: SystemTime,
+}
+
+#[cfg(test)]
+mod tests {
+    //! RFC 9111 section 5.1: a number of seconds; what is none says nothing.
+
+    use super::*;
+
+    #[test]
+    fn ages_are_whole_seconds() {
+        for (value, seconds) in [
+            ("0", 0),
+            ("86400", 86_400),
+            (" 7 ", 7),
+            ("-1", 0),
+            ("1.5", 0),
+            ("soon", 0),
+            ("99999999999", 0),
+        ] {
+            let mut headers = HeaderMap::new();
+            headers.insert(AGE, HeaderValue::from_static(value));
+            assert_eq!(age(&headers), Duration::from_secs(seconds), "{value}");
+        }
+        assert_eq!(age(&HeaderMap::new()), Duration::ZERO);
+    }
 }

@@ -3,8 +3,8 @@
 use std::io::Read as _;
 
 use bytes::Bytes;
-use http::HeaderValue;
 use http::header::{self, HeaderMap};
+use http::{HeaderValue, StatusCode};
 use md5::Digest as _;
 
 use super::document::Ask;
@@ -13,10 +13,11 @@ use super::route::Class;
 use crate::cache::entry::UpstreamValidator;
 use crate::nuget::{self, ReadError};
 use crate::store::Stored;
-use crate::upstream::Conditional;
+use crate::upstream::{Conditional, Fetched};
 
-/// The headers of an upstream's answer that are worth keeping: what describes the bytes.
-const KEPT_HEADERS: [header::HeaderName; 4] = [
+/// The headers of an upstream's answer that are worth keeping: what describes the bytes, and how old they were.
+const KEPT_HEADERS: [header::HeaderName; 5] = [
+    header::AGE,
     header::CONTENT_TYPE,
     header::CONTENT_ENCODING,
     header::CONTENT_DISPOSITION,
@@ -120,6 +121,22 @@ pub(super) fn kept(headers: &HeaderMap) -> HeaderMap {
         }
     }
     kept
+}
+
+/// Kept headers after the upstream has confirmed what they describe: they are as old as it says now.
+pub(super) fn aged(kept: &HeaderMap, age: Option<&HeaderValue>) -> HeaderMap {
+    let mut headers = kept.clone();
+    headers.remove(header::AGE);
+    headers.extend(age.map(|age| (header::AGE, age.clone())));
+    headers
+}
+
+/// Whether a Sluice on the way, this one or one that it has asked, says that the request came round. From others the
+/// same status means that a site has used up what it may.
+pub(super) fn is_loop(fetched: &Fetched) -> bool {
+    let is_ours = |via: &HeaderValue| via.to_str().is_ok_and(|via| via.contains("sluice"));
+    let vias = fetched.headers.get_all(header::VIA);
+    fetched.status == StatusCode::LOOP_DETECTED && vias.iter().any(is_ours)
 }
 
 pub(super) fn sha512(bytes: &[u8]) -> [u8; 64] {

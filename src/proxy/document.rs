@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use http::header::HeaderMap;
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -242,7 +241,7 @@ impl Proxy {
             sequence: 0,
             epoch: answer.epoch,
             status: answer.status,
-            headers: HeaderMap::new(),
+            headers: answer.headers.clone(),
             upstream_validator: UpstreamValidator::default(),
             origin: answer.origin.clone(),
             fetched_at: answer.validated_at,

@@ -27,6 +27,11 @@ pub(super) enum Failure {
     },
     /// A bug of ours.
     Internal(&'static str),
+    /// The way to the upstream leads back to this instance.
+    Loop {
+        /// The host that said so.
+        origin: String,
+    },
     /// The upstream demands a credential or refused the one it got.
     NotAuthorized {
         /// The host that said so.
@@ -84,6 +89,7 @@ impl fmt::Display for Failure {
             Self::BadBody { origin, what } => write!(f, "{origin} sent a bad body: {what}"),
             Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
+            Self::Loop { origin } => write!(f, "{origin} leads back to this instance"),
             Self::NotAuthorized { origin, status } | Self::UpstreamStatus { origin, status } => {
                 write!(f, "{origin} answered {status}")
             }
@@ -107,6 +113,7 @@ impl Failure {
             Self::BadBody { .. } => Reason::BadBody,
             Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
+            Self::Loop { .. } => Reason::Loop,
             Self::NotAuthorized { .. } => Reason::NotAuthorized,
             Self::NoRoomForUpload(_) => Reason::Store,
             Self::NotOffered(_) => Reason::NotOffered,
@@ -127,6 +134,7 @@ impl Failure {
         match self {
             Self::BadBody { origin, .. }
             | Self::HtmlPage { origin }
+            | Self::Loop { origin }
             | Self::NotAuthorized { origin, .. }
             | Self::TooLarge { origin, .. }
             | Self::Unreachable { origin, .. }
@@ -155,6 +163,7 @@ impl Failure {
         match self {
             Self::BadBody { .. }
             | Self::HtmlPage { .. }
+            | Self::Loop { .. }
             | Self::NotAuthorized { .. }
             | Self::Unreachable { .. }
             | Self::UpstreamStatus { .. }
@@ -190,6 +199,7 @@ impl Failure {
             Self::BadBody { .. }
             | Self::HtmlPage { .. }
             | Self::Internal(_)
+            | Self::Loop { .. }
             | Self::NotAuthorized { .. }
             | Self::NoRoomForUpload(_)
             | Self::NotOffered(_)

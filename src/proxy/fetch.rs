@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http::StatusCode;
-use http::header::HeaderMap;
+use http::header::{AGE, HeaderValue};
 use tokio::time::Instant;
 
 use super::Proxy;
 use super::asks::gate_name;
 use super::body::next_chunk;
-use super::checks::{check, check_md5, conditional_of, decode, kept, sha512, validator_of};
+use super::checks::{
+    aged, check, check_md5, conditional_of, decode, is_loop, kept, sha512, validator_of,
+};
 use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
 use super::failure::Failure;
 use super::feed::Feed;
@@ -105,7 +107,10 @@ impl Proxy {
             .await?;
         match fetched.status {
             StatusCode::OK => self.take_document(ask, epoch, stored, fetched).await,
-            StatusCode::NOT_MODIFIED => self.confirm(ask, epoch, stored, url, hold).await,
+            StatusCode::NOT_MODIFIED => {
+                let age = fetched.headers.get(AGE);
+                self.confirm(ask, epoch, stored, age, url, hold).await
+            }
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::GONE
                 if may_be_absent(ask.class) =>
             {
@@ -143,6 +148,7 @@ impl Proxy {
         ask: &Ask,
         epoch: Epoch,
         stored: Option<&Stored>,
+        age: Option<&HeaderValue>,
         url: &str,
         hold: Instant,
     ) -> Result<Landed, Failure> {
@@ -150,11 +156,14 @@ impl Proxy {
             && let Some(mut document) = self.read(stored).await
         {
             let now = self.clock.now();
-            self.store.refresh(stored, now, epoch, None);
+            let headers = aged(&stored.entry.headers, age);
+            self.store
+                .refresh(stored, now, epoch, Some(headers.clone()));
             self.store.forget_absence(&ask.key);
             let entry = Entry {
                 validated_at: now,
                 epoch,
+                headers,
                 ..(*document.entry).clone()
             };
             document.entry = Arc::new(entry);
@@ -192,6 +201,10 @@ impl Proxy {
         match self.upstream.fetch(fetch).await {
             Ok(fetched) => {
                 ask.feed.note_success(fetched.origin.host());
+                if is_loop(&fetched) {
+                    let origin = fetched.origin.host().to_owned();
+                    return Err(Failure::Loop { origin });
+                }
                 Ok(fetched)
             }
             Err(error) => Err(self.upstream_failure(&ask.feed, &error)),
@@ -282,7 +295,7 @@ impl Proxy {
             let entry = unstored(draft);
             let answer = Answer {
                 status: entry.status,
-                headers: HeaderMap::new(),
+                headers: entry.headers.clone(),
                 body: text,
                 deadline: entry.validated_at,
                 epoch: entry.epoch,

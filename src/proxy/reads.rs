@@ -16,6 +16,7 @@ use super::route::{Class, Content, LinkSubject};
 use super::told::{Told, hash_of, note_of, what};
 use super::view::{Query, Seen};
 use crate::cache::decision::Demand;
+use crate::cache::entry::age;
 use crate::nuget::id::PackageId;
 use crate::nuget::link::LinkKind;
 use crate::store::Raise;
@@ -43,7 +44,11 @@ impl Proxy {
             } => {
                 told.tell(outcome, reason);
                 told.subject.origin = Some(origin);
-                respond::live(facts, &headers, live, &Note::of(outcome, reason))
+                let note = Note {
+                    validated_at: self.clock.now().checked_sub(age(&headers)),
+                    ..Note::of(outcome, reason)
+                };
+                respond::live(facts, &headers, live, &note)
             }
             Delivery::Stored {
                 stored,
@@ -54,7 +59,7 @@ impl Proxy {
                 told.subject.origin = Some(stored.entry.origin.clone());
                 told.subject.sha512 = Some(hash_of(&stored.entry.sha512));
                 self.store.note_use(&want.ask.key);
-                let validated_at = Some(stored.entry.validated_at);
+                let validated_at = Some(stored.entry.confirmed_at());
                 let note = Note {
                     validated_at,
                     ..Note::of(outcome, reason)

@@ -57,8 +57,8 @@ impl Refusal {
     /// The reason in the one vocabulary.
     pub(super) fn reason(&self) -> Reason {
         match self {
+            Self::Loop => Reason::Loop,
             Self::BadRequest(_)
-            | Self::Loop
             | Self::MethodNotAllowed(_)
             | Self::Misdirected(_)
             | Self::NoSuchPath(_)

@@ -220,7 +220,7 @@ fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
         deadline: shown.deadline.time(),
         epoch: sources().map(|entry| entry.epoch).min().unwrap_or(Epoch(0)),
         validated_at: sources()
-            .map(|entry| entry.validated_at)
+            .map(|entry| entry.confirmed_at())
             .min()
             .unwrap_or(std::time::UNIX_EPOCH),
         origin: sources()

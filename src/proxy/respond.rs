@@ -378,6 +378,7 @@ fn status_for(failure: &Failure) -> StatusCode {
         | Failure::TooLarge { .. }
         | Failure::V2Feed { .. } => StatusCode::BAD_GATEWAY,
         Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
+        Failure::Loop { .. } => StatusCode::LOOP_DETECTED,
         Failure::NoRoomForUpload(_) => StatusCode::INSUFFICIENT_STORAGE,
         Failure::NotOffered(_) => StatusCode::NOT_FOUND,
         Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,

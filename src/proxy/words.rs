@@ -29,6 +29,11 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("internal error: {what}"),
             "This is a bug in Sluice.".into(),
         ),
+        Failure::Loop { origin } => (
+            format!("{origin} leads back to this instance, no copy of {what}"),
+            "The upstream of this feed, or one behind it, is Sluice itself: check the upstream of each feed on the way."
+                .into(),
+        ),
         Failure::NotAuthorized { origin, status } => (
             format!(
                 "{origin} answered {} to Sluice, no copy of {what}",

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use http::StatusCode;
-use http::header::{self, HeaderMap};
+use http::header::{self, HeaderMap, HeaderValue};
 use md5::Digest as _;
 
 use super::coding::Decoder;
@@ -17,7 +17,7 @@ use crate::flight::{Joined, Lead, Ticket};
 use crate::nuget::nupkg::PackageFault;
 use crate::proxy::Proxy;
 use crate::proxy::body::next_chunk;
-use crate::proxy::checks::{conditional_of, kept, sent_md5, validator_of};
+use crate::proxy::checks::{aged, conditional_of, kept, sent_md5, validator_of};
 use crate::proxy::document::FlightKey;
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
@@ -201,7 +201,10 @@ impl Proxy {
                 Err(Failure::HtmlPage { origin }.into())
             }
             (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await,
-            (StatusCode::NOT_MODIFIED, Some(stored)) => Ok(self.confirmed(want, stored, epoch)),
+            (StatusCode::NOT_MODIFIED, Some(stored)) => {
+                let age = fetched.headers.get(header::AGE);
+                Ok(self.confirmed(want, stored, age, epoch))
+            }
             (StatusCode::NOT_FOUND | StatusCode::GONE, _) => {
                 self.note_absent(want, epoch, fetched.status).await;
                 Ok(Landed::Absent)
@@ -211,13 +214,22 @@ impl Proxy {
     }
 
     /// The stored file is current.
-    fn confirmed(&self, want: &Want, mut stored: Stored, epoch: Epoch) -> Landed {
+    fn confirmed(
+        &self,
+        want: &Want,
+        mut stored: Stored,
+        age: Option<&HeaderValue>,
+        epoch: Epoch,
+    ) -> Landed {
         let now = self.clock.now();
-        self.store.refresh(&stored, now, epoch, None);
+        let headers = aged(&stored.entry.headers, age);
+        self.store
+            .refresh(&stored, now, epoch, Some(headers.clone()));
         self.store.forget_absence(&want.ask.key);
         stored.entry = Arc::new(Entry {
             validated_at: now,
             epoch,
+            headers,
             ..(*stored.entry).clone()
         });
         Landed::Stored(stored, Outcome::Revalidated)
