@@ -14,6 +14,7 @@ mod access;
 mod bad_input;
 mod bases;
 mod certificates;
+mod chain;
 mod content;
 mod crawl;
 mod epochs;
@@ -31,12 +32,16 @@ mod orders;
 #[cfg(unix)]
 mod process;
 mod publish;
+mod readers;
 mod registrations;
 mod reload;
 mod restart;
 mod revalidate;
 mod search;
+#[path = "../servers/mod.rs"]
+mod servers;
 mod service_index;
+mod shapes;
 mod stale;
 mod tidy;
 mod tls;

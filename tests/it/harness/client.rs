@@ -238,26 +238,7 @@ pub(crate) struct Wire {
 impl Wire {
     pub(crate) fn open(proxy: &Proxy, tasks: &Tasks) -> Self {
         let (near, far) = tokio::io::duplex(64 * 1024);
-        let proxy = proxy.clone();
-        let service = service_fn(move |request| {
-            let proxy = proxy.clone();
-            async move {
-                let peer = Peer {
-                    addr: (Ipv4Addr::new(192, 0, 2, 1), 50_000).into(),
-                    scheme: Scheme::Http,
-                    transport: Transport::Copy,
-                };
-                Ok::<_, Infallible>(proxy.handle(request, peer).await)
-            }
-        });
-        let serving = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .writev(true)
-            .pipeline_flush(false)
-            .serve_connection(TokioIo::new(far), service);
-        tasks.spawn("connection", async move {
-            let _ = serving.await;
-        });
+        serve(proxy.clone(), far, tasks);
         Self { pipe: near }
     }
 
@@ -279,4 +260,26 @@ impl Wire {
         let _ = self.pipe.read_to_end(&mut taken).await;
         taken
     }
+}
+
+/// Has hyper serve a proxy on a pipe, as in production.
+pub(super) fn serve(proxy: Proxy, pipe: DuplexStream, tasks: &Tasks) {
+    let service = service_fn(move |request| {
+        let proxy = proxy.clone();
+        async move {
+            let peer = Peer {
+                addr: (Ipv4Addr::new(192, 0, 2, 1), 50_000).into(),
+                transport: Transport::Copy,
+            };
+            Ok::<_, Infallible>(proxy.handle(request, peer).await)
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .writev(true)
+        .pipeline_flush(false)
+        .serve_connection(TokioIo::new(pipe), service);
+    tasks.spawn("connection", async move {
+        let _ = serving.await;
+    });
 }

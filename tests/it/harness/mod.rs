@@ -20,7 +20,7 @@ use sluice::upstream::{self, Product, Upstream};
 use tempfile::TempDir;
 
 pub(crate) use self::client::{Ask, Reply as Answered, Wire};
-pub(crate) use self::origin::{Door, Origin};
+pub(crate) use self::origin::{Door, Origin, Seen};
 pub(crate) use self::reply::{Act, Ending, Framing, Gate, Reply};
 
 /// When every test begins: 2026-11-10T12:00:00Z.

@@ -6,12 +6,14 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use sluice::proxy::Proxy;
 use sluice::tasks::Tasks;
 use sluice::upstream::connect::{
     Connect, ConnectError, Connection, Negotiated, PrivateAddresses, Target,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
+use super::client::serve;
 use super::reply::{Act, Ending, Framing, Gate, Reply};
 
 /// Bytes that a pipe holds before its writer waits.
@@ -73,6 +75,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     doors: HashMap<String, Door>,
+    /// Hosts at which a proxy answers.
+    proxies: HashMap<String, Proxy>,
     scripts: HashMap<String, VecDeque<Act>>,
     /// Overrides the scripts of every path of a host.
     spells: HashMap<String, Act>,
@@ -111,6 +115,13 @@ impl Origin {
         let mut state = self.state();
         state.doors.entry(host).or_insert(Door::Open);
         state.scripts.insert(place, acts.into_iter().collect());
+    }
+
+    /// Has this proxy answer at `host`.
+    pub(crate) fn lead(&self, host: &str, proxy: &Proxy) {
+        let mut state = self.state();
+        state.doors.insert(host.to_owned(), Door::Open);
+        state.proxies.insert(host.to_owned(), proxy.clone());
     }
 
     /// Lets `place` answer 404 again.
@@ -306,8 +317,14 @@ impl Connect for Pipes {
                 Some(Door::Open | Door::Private) => {}
             }
             let (near, far) = tokio::io::duplex(PIPE_BYTES);
-            let serving = self.origin.clone().serve(host, far);
-            self.tasks.spawn("scripted upstream", serving);
+            let proxy = self.origin.state().proxies.get(&host).cloned();
+            match proxy {
+                Some(proxy) => serve(proxy, far, &self.tasks),
+                None => {
+                    let serving = self.origin.clone().serve(host, far);
+                    self.tasks.spawn("scripted upstream", serving);
+                }
+            }
             Ok(Connection {
                 stream: Box::new(near),
                 negotiated: Negotiated::Http1,
