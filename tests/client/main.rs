@@ -31,6 +31,9 @@ mod outage;
 mod publish;
 mod restore;
 mod run;
+#[path = "../servers/mod.rs"]
+mod servers;
+mod shapes;
 mod sources;
 mod stage;
 mod suite;
