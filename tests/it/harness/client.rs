@@ -269,6 +269,7 @@ pub(super) fn serve(proxy: Proxy, pipe: DuplexStream, tasks: &Tasks) {
         async move {
             let peer = Peer {
                 addr: (Ipv4Addr::new(192, 0, 2, 1), 50_000).into(),
+                scheme: Scheme::Http,
                 transport: Transport::Copy,
             };
             Ok::<_, Infallible>(proxy.handle(request, peer).await)
