@@ -89,6 +89,13 @@ impl<'a> Scanner<'a> {
         }
     }
 
+    /// Where reading goes on, in bytes: inside [`Scanner::object`] and [`Scanner::array`] that is where a value begins, and
+    /// behind one that was read, its end.
+    #[must_use]
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
     /// An error at the place where reading goes on.
     #[must_use]
     pub fn error(&self, problem: impl Into<String>) -> ReadError {

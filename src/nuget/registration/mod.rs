@@ -31,6 +31,8 @@ pub struct Registration {
     pub leaves: Vec<Leaf>,
     /// `commitTimeStamp` of the document itself, as written.
     pub commit_time: Option<String>,
+    /// Where the document's own `count` stands, in bytes.
+    pub count_span: Option<Range<usize>>,
 }
 
 /// The kinds of registration documents.
@@ -80,6 +82,19 @@ pub struct Page {
     pub inlined: bool,
     /// The whole object, in bytes.
     pub span: Range<usize>,
+    /// Where it says these.
+    pub marks: PageMarks,
+}
+
+/// Where a page says how many versions it has and which, in bytes.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub struct PageMarks {
+    /// The value of `count`.
+    pub count: Option<Range<usize>>,
+    /// The value of `lower`, a string.
+    pub lower: Option<Range<usize>>,
+    /// The value of `upper`, a string.
+    pub upper: Option<Range<usize>>,
 }
 
 /// Reads a registration index, page or leaf.

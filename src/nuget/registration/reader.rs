@@ -10,7 +10,7 @@ use crate::nuget::catalog::{Details, read_details};
 use crate::nuget::json::{Kind, Scanner};
 use crate::nuget::link::{Link, LinkKind, read_link, read_text};
 
-use super::{Leaf, Page, Registration, RegistrationKind};
+use super::{Leaf, Page, PageMarks, Registration, RegistrationKind};
 
 const WHAT: &str = "registration";
 
@@ -42,6 +42,7 @@ struct Node {
     lower: Option<String>,
     upper: Option<String>,
     count: Option<u64>,
+    marks: PageMarks,
     /// How many its `items` are.
     items: Option<usize>,
     /// Where the reader stood around `items`.
@@ -111,9 +112,9 @@ impl Reader {
                 }
                 "catalogEntry" | "sleet:catalogEntry" => self.entry(scanner, &mut node)?,
                 "items" if level != Level::Nested => self.items(scanner, level, &mut node)?,
-                "lower" => node.lower = read_text(scanner)?,
-                "upper" => node.upper = read_text(scanner)?,
-                "count" => node.count = scanner.integer()?,
+                "lower" => (node.lower, node.marks.lower) = read_bound(scanner)?,
+                "upper" => (node.upper, node.marks.upper) = read_bound(scanner)?,
+                "count" => (node.count, node.marks.count) = read_count(scanner)?,
                 "commitTimeStamp" => node.commit_time = read_text(scanner)?,
                 "id" => node.details.id = read_text(scanner)?,
                 "version" => node.details.version = read_text(scanner)?,
@@ -238,6 +239,7 @@ impl Reader {
             count: node.count,
             inlined: node.items.is_some(),
             span: node.span,
+            marks: node.marks,
         });
     }
 
@@ -262,6 +264,7 @@ impl Reader {
             Some(_) => RegistrationKind::Index,
         };
         let commit_time = root.commit_time.take();
+        let count_span = root.marks.count.clone();
         match kind {
             RegistrationKind::Index => {}
             RegistrationKind::Leaf => self.add_leaf(root, 0, None),
@@ -278,8 +281,25 @@ impl Reader {
             pages: self.pages,
             leaves: self.leaves,
             commit_time,
+            count_span,
         })
     }
+}
+
+/// Reads a bound of a page, and where it stands.
+fn read_bound(
+    scanner: &mut Scanner<'_>,
+) -> Result<(Option<String>, Option<Range<usize>>), ReadError> {
+    let text = scanner.text()?;
+    Ok(text
+        .map(|text| (text.content.into_owned(), text.span))
+        .unzip())
+}
+
+/// Reads a number, and where it stands if it is one.
+fn read_count(scanner: &mut Scanner<'_>) -> Result<(Option<u64>, Option<Range<usize>>), ReadError> {
+    let (before, count) = (scanner.at(), scanner.integer()?);
+    Ok((count, count.map(|_| before..scanner.at())))
 }
 
 fn of_another_kind(expected: &str) -> ReadError {
