@@ -104,6 +104,11 @@ impl Layout {
         Ok(keys)
     }
 
+    /// Whether there is a file for a body.
+    pub(super) fn has_body(&self, key: &[u8; 32]) -> bool {
+        self.body(key).exists()
+    }
+
     /// Opens the body of these key bytes; `None` if there is none, or one of a later release. A file that is no body
     /// of ours, or was cut, is `InvalidData`.
     pub(super) fn open(&self, key: &[u8; 32]) -> io::Result<Option<OpenedFile>> {

@@ -10,6 +10,7 @@ mod body;
 mod commit;
 mod fault;
 mod gates;
+mod holds;
 mod index;
 mod layout;
 mod limits;
@@ -190,6 +191,11 @@ impl Store {
     /// Finds what is stored under a key.
     pub async fn lookup(&self, key: &Key) -> Lookup {
         self.shared.lookup(key).await
+    }
+
+    /// Whether something is stored under each of these keys, in their order. Cheap: for thousands of keys at once.
+    pub async fn holds(&self, keys: &[Key]) -> Vec<bool> {
+        self.shared.holds(keys).await
     }
 
     /// Begins a new body: draws its sequence, holds room for it and creates its temporary file.

@@ -290,6 +290,12 @@ impl Quota {
         self.lock().by_key.contains_key(key)
     }
 
+    /// Whether each of these is counted.
+    pub(super) fn contain<'k>(&self, keys: impl Iterator<Item = &'k [u8; 32]>) -> Vec<bool> {
+        let table = self.lock();
+        keys.map(|key| table.by_key.contains_key(key)).collect()
+    }
+
     pub(super) fn checked(&self, key: &[u8; 32]) -> Checked {
         let mut table = self.lock();
         table.slot_of(key).map_or(Checked::No, |slot| slot.checked)

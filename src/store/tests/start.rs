@@ -284,3 +284,35 @@ async fn draining_writes_what_waits_and_ends_every_task() {
     let store = rig.open_ready().await;
     assert_eq!(found(store.lookup(&key("a")).await).entry.epoch, Epoch(8));
 }
+
+#[tokio::test(start_paused = true)]
+async fn many_keys_are_told_at_once_before_the_count_and_after_it() {
+    let opened = Arc::new(AtomicU64::new(0));
+    let counter = Arc::clone(&opened);
+    let rig = Rig::with(|settings| {
+        settings.probe = Some(Probe::new(move |step| {
+            let is_read = matches!(step, Step::IndexRead | Step::Open);
+            counter.fetch_add(u64::from(is_read), Ordering::Relaxed);
+            None
+        }));
+    });
+    let names: Vec<String> = (0..2000).map(|number| format!("p{number}")).collect();
+    stored_and_closed(&rig, &["p7", "p1999"]).await;
+    let keys: Vec<Key> = names.iter().map(|name| key(name)).collect();
+    let held = |told: Vec<bool>| -> Vec<usize> {
+        let held = told.iter().enumerate().filter(|(_, is_held)| **is_held);
+        held.map(|(at, _)| at).collect()
+    };
+    // The count of what an earlier process left has not begun: one call looks all of them up by name.
+    let store = rig.open().await;
+    let before = opened.load(Ordering::Relaxed);
+    assert_eq!(held(store.holds(&keys).await), [7, 1999]);
+    assert_eq!(opened.load(Ordering::Relaxed), before + 1);
+    until(|| *store.shared.counted.borrow() == Count::Done).await;
+    let before = opened.load(Ordering::Relaxed);
+    assert_eq!(held(store.holds(&keys).await), [7, 1999]);
+    put(&store, &keys[3], b"new").await;
+    store.remove(&keys[7]).await;
+    assert_eq!(held(store.holds(&keys).await), [3, 1999]);
+    assert_eq!(opened.load(Ordering::Relaxed), before);
+}
