@@ -326,6 +326,15 @@ impl Health {
         judged.probe_at = self.clock.instant() + judged.probe_gap;
     }
 
+    /// Makes the next probe due now, if there is one.
+    pub(super) fn probe_soon(&self) {
+        let mut judged = self.judged();
+        judged.probe_gap = Duration::ZERO;
+        judged.probe_at = self.clock.instant();
+        drop(judged);
+        self.changed.notify_one();
+    }
+
     /// Completes when the plan of [`Health::watch`] is out of date.
     pub(super) async fn changed(&self) {
         self.changed.notified().await;

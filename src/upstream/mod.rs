@@ -31,7 +31,7 @@ mod wire;
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 
 use arc_swap::ArcSwap;
 
@@ -43,6 +43,7 @@ pub use self::fetch::{Accept, Conditional, Fetch, FetchMethod, Fetched};
 pub use self::health::OriginState;
 use self::keeper::Presented;
 use self::line::Line;
+use self::probe::MayProbe;
 pub use self::publish::{PublishError, PublishFault, PublishReply, PublishRequest, Sent};
 pub use self::retry::is_passing;
 pub use self::settings::Settings;
@@ -78,6 +79,7 @@ struct Shared {
     current: Weak<ArcSwap<Self>>,
     /// Outlive a reload.
     lines: Arc<Mutex<HashMap<LineKey, Arc<Line>>>>,
+    may_probe: Arc<RwLock<MayProbe>>,
     product: Product,
     /// Of whoever asks, from its start to its end.
     settings: Arc<Settings>,
@@ -113,6 +115,7 @@ impl Upstream {
                 connector,
                 current: Weak::clone(current),
                 lines,
+                may_probe: Arc::new(RwLock::new(Box::new(|_| true))),
                 product,
                 settings: Arc::clone(&settings),
                 in_force: Arc::new(ArcSwap::new(settings)),
@@ -149,6 +152,7 @@ impl Upstream {
             connector: Arc::clone(&before.connector),
             current: Weak::clone(&before.current),
             lines: Arc::clone(&before.lines),
+            may_probe: Arc::clone(&before.may_probe),
             product: before.product.clone(),
             settings,
             in_force: Arc::clone(&before.in_force),

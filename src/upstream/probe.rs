@@ -3,7 +3,7 @@
 //! A probe is a request of ours on a connection of its own, without credentials: any byte proves the origin alive, and
 //! the connection notes it. It refuses to risk a client's request on an origin that may be dead.
 
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 
 use bytes::Bytes;
 use http::header::HOST;
@@ -12,14 +12,41 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-use super::Shared;
 use super::connect::Protocols;
 use super::error::{Phase, UpstreamError};
 use super::health::Watch;
 use super::line::Line;
-use super::url::Address;
+use super::url::{Address, Origin};
+use super::{Shared, Upstream};
+
+/// Whether an origin may be probed now.
+pub(super) type MayProbe = Box<dyn Fn(&Origin) -> bool + Send + Sync>;
+
+impl Upstream {
+    /// Has every origin that does not answer asked before each probe whether it may be probed. One that may not stays as it
+    /// is, and is asked again when the next probe is due.
+    pub fn probe_only_if(&self, may: impl Fn(&Origin) -> bool + Send + Sync + 'static) {
+        let shared = self.shared();
+        *shared
+            .may_probe
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Box::new(may);
+    }
+
+    /// Has every origin that does not answer probed now, however far away its next probe is.
+    pub fn probe_soon(&self) {
+        for line in self.shared().lines().values() {
+            line.health.probe_soon();
+        }
+    }
+}
 
 impl Shared {
+    fn may_probe(&self, origin: &Origin) -> bool {
+        let may = self.may_probe.read();
+        may.unwrap_or_else(PoisonError::into_inner)(origin)
+    }
+
     /// Has the origin watched until it is well and nobody waits for it.
     pub(super) fn keep_watch(&self, line: &Arc<Line>) {
         if self.tasks.is_draining() || !line.health.claim_watch() {
@@ -56,6 +83,10 @@ impl Shared {
     }
 
     async fn probe(&self, line: &Line) {
+        if !self.may_probe(line.origin()) {
+            line.health.probe_failed();
+            return;
+        }
         // Whatever hangs, it is not worth keeping.
         line.renew();
         let asked = self.clock.instant();
