@@ -22,7 +22,8 @@
 //!    behind the answer, or refuse.
 //! 6. Who must ask joins the [`flight`] for that key, or leads it: one fetch through [`upstream`], checked whole
 //!    ([`nuget`]), written into the [`store`]. Readers of a package follow its file while it grows.
-//! 7. The view is rendered: links pointed at us, every other byte as it was; coded; kept in memory.
+//! 7. What block rules hide is cut out of the view, and offline what cannot be delivered; then it is rendered: links
+//!    pointed at us, every other byte as it was; coded; kept in memory.
 //! 8. `respond` makes the response. One [`proxy::outcome::Completed`] event leaves for log and metrics.
 //!
 //! # Modules
@@ -55,10 +56,11 @@
 //!    does, however old, labelled stale.
 //! 5. Every loop, queue, body, header list and wait has a limit.
 //! 6. 404 only if the upstream said so: lately or, for lists and registration indexes while it is unreachable, within
-//!    the last seven days. Upstream 401 and 403 on a read become 502. An outage without a copy is 502, 503 or 504, said
+//!    the last seven days; a block rule and a feed that is offline are the exceptions, and say so in the reason phrase.
+//!    Upstream 401 and 403 on a read become 502. An outage without a copy is 502, 503 or 504, said
 //!    in the reason phrase and at length in the body.
 //! 7. nupkg bytes are never altered. Unknown JSON properties and their order survive a rewrite byte for byte; version
-//!    lists pass byte for byte.
+//!    lists pass byte for byte. What a block rule hides, or cannot be delivered offline, is cut out and nothing else.
 //! 8. Credentials of one host never reach another; client credentials never go upstream, but for the key of a push where
 //!    the feed holds none; none is logged.
 //! 9. Memory holds copies for speed and decides nothing; losing the index costs neither stored bodies nor right answers

@@ -13,8 +13,21 @@ pub enum Reach {
     Down,
     /// Nothing speaks against asking.
     Live,
+    /// Its feed is offline: it is not asked, whatever its state.
+    Offline,
     /// It has sent nothing for a while though requests wait: who has a copy gets it at once.
     Slow,
+}
+
+impl Reach {
+    /// Whether it may be asked at all.
+    #[must_use]
+    pub fn may_be_asked(self) -> bool {
+        match self {
+            Self::Down | Self::Offline => false,
+            Self::Live | Self::Slow => true,
+        }
+    }
 }
 
 /// Whether somebody demands that the upstream is asked although the stored response is fresh.
@@ -64,7 +77,7 @@ pub fn decide(
     if let Some(absence) = absence
         && demand != Demand::Forced
         && policy.is_absence_fresh(absence, gate, now)
-        && (reach != Reach::Down || entry.is_none() || is_confirmed(absence))
+        && (reach.may_be_asked() || entry.is_none() || is_confirmed(absence))
     {
         return Decision::Absent;
     }
@@ -77,7 +90,9 @@ pub fn decide(
     let fresh = !gone && policy.fresh_until(entry, gate).is_ahead(now);
     match (fresh, demand, reach) {
         (true, Demand::None | Demand::StoredOnly, _) => Decision::Hit,
-        (_, Demand::StoredOnly, _) | (_, _, Reach::Down | Reach::Slow) => Decision::Stale,
+        (_, Demand::StoredOnly, _) | (_, _, Reach::Down | Reach::Offline | Reach::Slow) => {
+            Decision::Stale
+        }
         (_, _, Reach::Live) => Decision::Revalidate,
     }
 }
@@ -93,11 +108,13 @@ fn without_a_copy(
     let usable =
         absence.is_some_and(|absence| policy.absence_answers_in_outage(absence, gate, now));
     match (usable, reach, demand) {
-        (true, Reach::Down | Reach::Slow, _) | (true, _, Demand::StoredOnly) => {
+        (true, Reach::Down | Reach::Offline | Reach::Slow, _) | (true, _, Demand::StoredOnly) => {
             Decision::AbsentStale
         }
         (true, Reach::Live, _) => Decision::RevalidateAbsence,
-        (false, Reach::Down, _) | (false, _, Demand::StoredOnly) => Decision::Refuse,
+        (false, Reach::Down | Reach::Offline, _) | (false, _, Demand::StoredOnly) => {
+            Decision::Refuse
+        }
         (false, Reach::Live | Reach::Slow, _) => Decision::Fetch,
     }
 }
@@ -206,6 +223,10 @@ mod tests {
                 at(self.now),
             );
             assert_eq!(found, expected, "{demand:?} {reach:?}");
+            // Offline is as good as down.
+            if reach == Reach::Down {
+                self.check(demand, Reach::Offline, expected);
+            }
         }
 
         /// What is decided without a demand when the origin is live, slow and down.

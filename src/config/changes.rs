@@ -390,6 +390,9 @@ mod tests {
                 name if name.ends_with("_env") => "TOKEN",
                 name if name.contains("fresh") || name.contains("outage") => "77s",
                 "access" => "own",
+                "auto_offline_after" => "77s",
+                "block" => "Evil.*",
+                "mode" => "offline",
                 "username" | "header_name" | "no_proxy" | "proxy_username" | "pushers"
                 | "readers" => "y",
                 _ => "hunter2",

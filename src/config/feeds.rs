@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use crate::access::rules::{Mode, PushKey, Rules};
-use crate::proxy::{FeedSettings, Freshness, PushLength};
+use crate::access::rules::{self as clients, PushKey};
+use crate::proxy::{BlockRules, FeedSettings, Freshness, Mode, PushLength};
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Secret;
 
@@ -36,12 +36,15 @@ pub(super) struct Draft {
     freshness: Freshness,
     /// What was given, in words.
     pub(super) given: GivenToFeed,
-    mode: Mode,
+    access: clients::Mode,
     pushers: Vec<String>,
     push_key: Option<Place>,
     push_length: PushLength,
     readers: Option<Vec<String>>,
     ways: ways::Draft,
+    block: BlockRules,
+    mode: Mode,
+    auto_offline_after: Option<Duration>,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
 }
@@ -95,6 +98,17 @@ fn fresh(value: &Value) -> Result<Duration, String> {
     value.duration(Duration::ZERO..=YEAR)
 }
 
+/// A duration, or `None` for "off".
+fn off_or_duration(value: &Value) -> Result<Option<Duration>, String> {
+    match value.text() {
+        Ok("off") => Ok(None),
+        Ok(_) | Err(_) => value
+            .duration(SECOND..=YEAR)
+            .map(Some)
+            .map_err(|expected| format!("\"off\" or {expected}")),
+    }
+}
+
 /// Every setting of a feed. A feed of the file has its `name` besides.
 pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "upstream", Yes, |draft, value| {
@@ -114,7 +128,7 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "header_value_file", Yes, |draft, value| draft.header_value = Place::file(value)?;
     "header_value_env", Yes, |draft, value| draft.header_value = Place::environment(value)?;
     "header_value_command", No, |draft, value| draft.header_value = Place::command(value)?;
-    "access", Yes, |draft, value| draft.mode = value.word(MODES)?;
+    "access", Yes, |draft, value| draft.access = value.word(MODES)?;
     "readers", Yes, |draft, value| draft.readers = Some(super::users::names(value)?);
     "pushers", Yes, |draft, value| draft.pushers = super::users::names(value)?;
     "push_key", No, |draft, value| draft.push_key = Place::value(value)?;
@@ -142,6 +156,11 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
         fresh(value)?;
     "absence_fresh", Yes, |draft, value| draft.freshness.absence = fresh(value)?;
     "absence_in_outage", Yes, |draft, value| draft.freshness.absence_in_outage = fresh(value)?;
+    "block", Yes, |draft, value| draft.block = value.rules()?;
+    "mode", Yes, |draft, value| draft.mode =
+        value.word(&[("offline", Mode::Offline), ("online", Mode::Online)])?;
+    "auto_offline_after", Yes, |draft, value| draft.auto_offline_after =
+        off_or_duration(value)?;
 };
 
 /// Whether a setting is a part of the credential.
@@ -151,7 +170,8 @@ pub(super) fn is_of_credential(name: &str) -> bool {
         .any(|part| name.starts_with(part))
 }
 
-const MODES: &[(&str, Mode)] = &[("open", Mode::Open), ("own", Mode::Own)];
+const MODES: &[(&str, clients::Mode)] =
+    &[("open", clients::Mode::Open), ("own", clients::Mode::Own)];
 
 /// Whether a setting is a part of what lies between us and the upstream.
 pub(super) fn is_of_way(name: &str) -> bool {
@@ -302,27 +322,32 @@ pub(super) fn finish(
             proxies: proxies.map_err(&mut tell).unwrap_or_default(),
         };
         feeds.push(FeedSettings {
+            clients: clients_of(&draft, push_key.as_ref()),
             name: draft.name,
             upstream: draft.upstream.unwrap_or_default(),
-            clients: Rules {
-                mode: draft.mode,
-                push_key: push_key
-                    .as_ref()
-                    .and_then(Secret::known)
-                    .map(|key| PushKey::new(key.to_owned())),
-                pushers: draft.pushers,
-                readers: draft.readers,
-            },
             credential,
             freshness: draft.freshness,
             push_length: draft.push_length,
             ways,
+            block: draft.block,
+            mode: draft.mode,
+            auto_offline_after: draft.auto_offline_after,
         });
     }
     for problem in variables {
         problems.push(problem);
     }
     feeds
+}
+
+fn clients_of(draft: &Draft, push_key: Option<&Secret>) -> clients::Rules {
+    let push_key = push_key.and_then(Secret::known);
+    clients::Rules {
+        mode: draft.access,
+        push_key: push_key.map(|key| PushKey::new(key.to_owned())),
+        pushers: draft.pushers.clone(),
+        readers: draft.readers.clone(),
+    }
 }
 
 /// Whether what is said of clients makes sense together: a list of users that nobody would look at is a mistake that
@@ -335,7 +360,7 @@ fn check_clients(
         header_safe(key, "push_key")?;
     }
     // A wrong value of `access` is reported already.
-    if draft.mode != Mode::Open || draft.wrong.contains(&"access") {
+    if draft.access != clients::Mode::Open || draft.wrong.contains(&"access") {
         return Ok(());
     }
     if draft.readers.is_some() {

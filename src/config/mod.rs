@@ -11,6 +11,7 @@ mod fit;
 mod problem;
 mod proxies;
 mod roots;
+mod rules;
 mod secrets;
 mod setting;
 mod settings;

@@ -95,19 +95,20 @@ impl Snapshot {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: fmt::Display + Send,
     {
-        // Who waits for a 100 has sent nothing and reads this instead (RFC 9110 section 10.1.1).
-        if !facts.headers.contains_key(header::EXPECT) {
-            self.read_away(body).await;
-        }
+        self.read_away(body, facts).await;
         respond::refusal(facts, refusal)
     }
 
-    /// Reads a body to its end, or to the limits of an upload, and throws it away.
-    async fn read_away<B>(&self, body: B)
+    /// Reads the body of a request that is refused to its end, or to the limits of an upload, and throws it away.
+    pub(super) async fn read_away<B>(&self, body: B, facts: &Facts<'_>)
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: fmt::Display + Send,
     {
+        // Who waits for a 100 has sent nothing and reads the answer instead (RFC 9110 section 10.1.1).
+        if facts.headers.contains_key(header::EXPECT) {
+            return;
+        }
         let settings = self.upstream.settings();
         let mut left = settings.max_push_bytes;
         let mut body = pin!(body);

@@ -305,6 +305,21 @@ fn canonical_query(query: &str) -> String {
     written.join("&")
 }
 
+/// The value of a query's parameter, its name in any case; `None` if it is missing or empty.
+pub(super) fn parameter(query: &str, wanted: &str) -> Option<String> {
+    use percent_encoding::percent_decode_str;
+    let plain = |text: &str| {
+        let text = text.replace('+', " ");
+        percent_decode_str(&text).decode_utf8_lossy().into_owned()
+    };
+    query
+        .split('&')
+        .filter_map(|pair| pair.split_once('='))
+        .find(|(name, _)| plain(name).eq_ignore_ascii_case(wanted))
+        .map(|(_, value)| plain(value))
+        .filter(|value| !value.is_empty())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,6 +13,7 @@ use super::asks::gate_name;
 use super::checks::{decode, sha512};
 use super::failure::Failure;
 use super::feed::{AccessGeneration, Feed};
+use super::mode::Mode;
 use super::outcome::{Outcome, Reason};
 use super::route::{Class, Resource};
 use crate::cache::decision::{Decision, Demand, Reach, decide};
@@ -299,7 +300,7 @@ impl Proxy {
 
     /// Asks the upstream behind an answer that is given at once, if it may be asked.
     fn refresh_behind(&self, ask: &Ask, epoch: Epoch, reach: Reach) {
-        if reach != Reach::Down && ask.demand != Demand::StoredOnly {
+        if reach.may_be_asked() && ask.demand != Demand::StoredOnly {
             drop(self.board(ask, epoch));
         }
     }
@@ -381,6 +382,9 @@ impl Proxy {
         if ask.demand == Demand::StoredOnly {
             return Failure::OnlyIfCached;
         }
+        if self.mode_of(&ask.feed) == Mode::Offline {
+            return Failure::Offline;
+        }
         let origin = self.origin_of(ask);
         match self.upstream.state(&origin, &ask.feed.access) {
             OriginState::Open { since, why } => self.upstream_failure(
@@ -432,6 +436,7 @@ pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
     match (demand, reach) {
         (Demand::StoredOnly, _) => Reason::OnlyIfCached,
         (_, Reach::Down) => Reason::BreakerOpen,
+        (_, Reach::Offline) => Reason::Offline,
         (_, Reach::Live | Reach::Slow) => Reason::SlowOrigin,
     }
 }

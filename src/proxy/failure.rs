@@ -5,7 +5,7 @@ use std::time::SystemTime;
 
 use http::StatusCode;
 
-use super::outcome::Reason;
+use super::outcome::{Outcome, Reason};
 use crate::cache::key::Key;
 use crate::store::StoreFault;
 use crate::upstream::{self, UpstreamError};
@@ -19,6 +19,11 @@ pub(super) enum Failure {
         origin: String,
         /// What is wrong with it.
         what: String,
+    },
+    /// A rule of the configuration hides it: this one.
+    Blocked {
+        /// The rule as it was written.
+        rule: String,
     },
     /// The upstream sent a page for people where a document was due.
     HtmlPage {
@@ -43,6 +48,10 @@ pub(super) enum Failure {
     NoRoomForUpload(StoreFault),
     /// The upstream's service index does not offer this.
     NotOffered(&'static str),
+    /// The feed is offline, and this needs the upstream.
+    Offline,
+    /// The feed is offline, and nothing of this package can be delivered.
+    OfflineAbsent,
     /// The client allowed the store alone to answer, and it has nothing.
     OnlyIfCached,
     /// The document is larger than allowed.
@@ -87,6 +96,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BadBody { origin, what } => write!(f, "{origin} sent a bad body: {what}"),
+            Self::Blocked { rule } => write!(f, "blocked by the rule {rule:?}"),
             Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
             Self::Loop { origin } => write!(f, "{origin} leads back to this instance"),
@@ -95,6 +105,7 @@ impl fmt::Display for Failure {
             }
             Self::NoRoomForUpload(fault) => write!(f, "the upload cannot be put on disk: {fault}"),
             Self::NotOffered(what) => write!(f, "the upstream offers no {what}"),
+            Self::Offline | Self::OfflineAbsent => f.write_str("the feed is offline"),
             Self::OnlyIfCached => f.write_str("the store alone was allowed to answer"),
             Self::TooLarge { origin, max_bytes } => {
                 write!(f, "{origin} sent more than {max_bytes} bytes")
@@ -111,12 +122,14 @@ impl Failure {
     pub(super) fn reason(&self) -> Reason {
         match self {
             Self::BadBody { .. } => Reason::BadBody,
+            Self::Blocked { .. } => Reason::Blocked,
             Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
             Self::Loop { .. } => Reason::Loop,
             Self::NotAuthorized { .. } => Reason::NotAuthorized,
             Self::NoRoomForUpload(_) => Reason::Store,
             Self::NotOffered(_) => Reason::NotOffered,
+            Self::Offline | Self::OfflineAbsent => Reason::Offline,
             Self::OnlyIfCached => Reason::OnlyIfCached,
             Self::TooLarge { .. } => Reason::TooLarge,
             Self::Unreachable { reason, .. } => *reason,
@@ -140,10 +153,35 @@ impl Failure {
             | Self::Unreachable { origin, .. }
             | Self::UpstreamStatus { origin, .. }
             | Self::V2Feed { origin, .. } => Some(origin),
-            Self::Internal(_)
+            Self::Blocked { .. }
+            | Self::Internal(_)
             | Self::NoRoomForUpload(_)
             | Self::NotOffered(_)
+            | Self::Offline
+            | Self::OfflineAbsent
             | Self::OnlyIfCached => None,
+        }
+    }
+
+    /// What became of a request that ends so.
+    #[must_use]
+    pub(super) fn outcome(&self) -> Outcome {
+        match self {
+            Self::Blocked { .. } => Outcome::Refused,
+            Self::OfflineAbsent => Outcome::Absent,
+            Self::BadBody { .. }
+            | Self::HtmlPage { .. }
+            | Self::Internal(_)
+            | Self::Loop { .. }
+            | Self::NoRoomForUpload(_)
+            | Self::NotAuthorized { .. }
+            | Self::NotOffered(_)
+            | Self::Offline
+            | Self::OnlyIfCached
+            | Self::TooLarge { .. }
+            | Self::Unreachable { .. }
+            | Self::UpstreamStatus { .. }
+            | Self::V2Feed { .. } => Outcome::Failed,
         }
     }
 
@@ -168,9 +206,12 @@ impl Failure {
             | Self::Unreachable { .. }
             | Self::UpstreamStatus { .. }
             | Self::V2Feed { .. } => true,
-            Self::Internal(_)
+            Self::Blocked { .. }
+            | Self::Internal(_)
             | Self::NoRoomForUpload(_)
             | Self::NotOffered(_)
+            | Self::Offline
+            | Self::OfflineAbsent
             | Self::OnlyIfCached
             | Self::TooLarge { .. } => false,
         }
@@ -197,12 +238,15 @@ impl Failure {
             Self::Unreachable { spent_its_hold, .. } => *spent_its_hold,
             Self::UpstreamStatus { status, .. } => upstream::is_passing(*status),
             Self::BadBody { .. }
+            | Self::Blocked { .. }
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }
             | Self::NotAuthorized { .. }
             | Self::NoRoomForUpload(_)
             | Self::NotOffered(_)
+            | Self::Offline
+            | Self::OfflineAbsent
             | Self::OnlyIfCached
             | Self::TooLarge { .. }
             | Self::V2Feed { .. } => false,

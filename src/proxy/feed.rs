@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::SystemTime;
 
 use super::failure::Failure;
+use super::mode::ModeState;
 use super::route::{Class, Content, RegistrationPart, Resource};
 use super::settings::FeedSettings;
 use super::trouble::Troubles;
@@ -34,6 +35,8 @@ pub(super) struct Feed {
     pub(super) asked_with: AccessGeneration,
     /// What is wrong with its upstream, for readiness; shared with the feed as it was before a reload.
     pub(super) troubles: Arc<Troubles>,
+    /// Whether it asks its upstream; shared likewise.
+    pub(super) mode: Arc<ModeState>,
     /// Shared likewise.
     state: Arc<Mutex<State>>,
 }
@@ -93,6 +96,7 @@ impl Feed {
         access: Access,
         generation: Generation,
         asked_with: AccessGeneration,
+        mode: Arc<ModeState>,
     ) -> Self {
         Self {
             name: settings.name.as_str().into(),
@@ -100,6 +104,7 @@ impl Feed {
             access,
             generation,
             asked_with,
+            mode,
             troubles: Arc::default(),
             state: Arc::default(),
         }
@@ -127,6 +132,7 @@ impl Feed {
             access,
             generation,
             asked_with,
+            mode: Arc::clone(&self.mode),
             troubles: Arc::clone(&self.troubles),
             state: Arc::clone(&self.state),
         }

@@ -19,6 +19,7 @@ use super::checks::{
 use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
 use super::failure::Failure;
 use super::feed::Feed;
+use super::mode::Mode;
 use super::outcome::Outcome;
 use super::route::{Class, Resource};
 use crate::cache::decision::Demand;
@@ -189,6 +190,9 @@ impl Proxy {
         validators: Option<Conditional>,
         hold: Instant,
     ) -> Result<Fetched, Failure> {
+        if self.mode_of(&ask.feed) == Mode::Offline {
+            return Err(Failure::Offline);
+        }
         let fetch = Fetch {
             accept,
             access: ask.feed.access.clone(),

@@ -16,6 +16,7 @@ mod fetch;
 mod ignored;
 mod links;
 mod live;
+mod mode;
 pub mod outcome;
 pub mod own_index;
 mod past;
@@ -29,6 +30,7 @@ mod refusal;
 mod render;
 mod respond;
 pub mod route;
+mod rules;
 mod settings;
 mod shortcut;
 mod snapshot;
@@ -57,22 +59,22 @@ pub use self::body::{Body, BodyError};
 use self::content::{ContentState, HeadState};
 use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
-use self::feed::Feed;
+pub use self::mode::{Mode, ModeOrder};
 use self::outcome::{Outcome, Subject};
 pub use self::peer::Peer;
 use self::reads::answer_absent;
 use self::recent::Recent;
 use self::refusal::Refusal;
 use self::render::{Coding, Order};
+use self::respond::Facts;
 pub use self::respond::Transport;
-use self::respond::{Facts, Note};
 use self::route::{Resource, Route, RouteError};
 pub use self::settings::{FeedSettings, Freshness, PushLength, Settings};
 use self::shortcut::Meaning;
 pub use self::snapshot::Snapshot;
 use self::snapshot::{Means, Reloads};
 pub use self::state::{Doors, FeedError};
-use self::told::{Told, class_of, id_of, note_of, subject_of, via_of, what};
+use self::told::{Told, class_of, id_of, note_of, subject_of, via_of};
 use self::view::{Query, Seen};
 use crate::access::Guard;
 use crate::cache::cache_control::RequestCaching;
@@ -80,6 +82,7 @@ use crate::cache::decision::Demand;
 use crate::cache::key::Key;
 use crate::clock::Clock;
 use crate::flight::Flights;
+pub use crate::nuget::rule::{BlockRules, Rule};
 use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -129,6 +132,8 @@ pub struct Shared {
     forced: Recent<Key, ()>,
     /// Lists that a session of a client got from the store.
     sessions: Recent<String, ()>,
+    /// Rules that the log named a moment ago, with their feed.
+    named_rules: Recent<(Arc<str>, String), ()>,
 }
 
 impl std::ops::Deref for Proxy {
@@ -203,10 +208,13 @@ impl Proxy {
             refusals: Recent::new(REFUSAL_TIME, MAX_RECENT),
             forced: Recent::new(DEMAND_INTERVAL, MAX_RECENT),
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
+            named_rules: Recent::new(rules::LOG_INTERVAL, MAX_RECENT),
         };
         let snapshot = Arc::new(Snapshot::new(settings, feeds, Arc::new(shared)));
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
-        Ok(Self { snapshot, current })
+        let proxy = Self { snapshot, current };
+        proxy.watch_modes();
+        Ok(proxy)
     }
 
     /// Answers one request.
@@ -320,7 +328,8 @@ impl Proxy {
         let is_search = matches!(resource, Resource::Autocomplete | Resource::Search);
         match &resource {
             Resource::Publish(_) | Resource::SymbolPublish(_) => {
-                return self.publish(feed, &resource, request, caller, facts).await;
+                let admitted = Admitted { request, caller };
+                return self.publish(feed, &resource, admitted, facts, told).await;
             }
             _ if is_search && *facts.method == Method::OPTIONS => return respond::preflight(facts),
             _ if !is_read => {
@@ -392,9 +401,7 @@ impl Proxy {
             }
         };
         result.unwrap_or_else(|failure| {
-            told.tell(Outcome::Failed, Some(failure.reason()));
-            let note = Note::of(Outcome::Failed, Some(failure.reason()));
-            respond::failure(facts, &failure, &what(&told.subject), &note)
+            self.answer_failure(query.feed, resource, failure, facts, told)
         })
     }
 
@@ -409,7 +416,8 @@ impl Proxy {
     ) -> Result<Response<Body>, Failure> {
         let coding = Coding::of(facts.headers);
         // Results are about every id: their text is remembered, and what was made of it is not.
-        let keeps = !matches!(resource, Resource::Autocomplete | Resource::Search);
+        let keeps = !matches!(resource, Resource::Autocomplete | Resource::Search)
+            && self.mode_of(query.feed) == Mode::Online;
         let canonical = match resource {
             // Every spelling of an id is one answer.
             Resource::VersionList(id) => format!("list/{}", id.as_str()),
@@ -465,14 +473,5 @@ impl Proxy {
                 Ok(respond::document(facts, &answer, &note))
             }
         }
-    }
-}
-
-impl Snapshot {
-    /// An answer in memory that is fresh: one comparison of deadline and epoch.
-    fn current_answer(&self, feed: &Feed, gate: Option<&str>, key: &str) -> Option<Arc<Answer>> {
-        let answer = self.store.answers().get(key)?;
-        let gate = self.store.gate(&feed.name, gate);
-        (self.clock.now() < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
     }
 }

@@ -76,6 +76,8 @@ pub enum Reason {
     BadBody,
     /// The request makes no sense.
     BadRequest,
+    /// A rule of the configuration hides it.
+    Blocked,
     /// The origin's breaker is open.
     BreakerOpen,
     /// The connection ended before the answer was complete.
@@ -106,6 +108,8 @@ pub enum Reason {
     NotOffered,
     /// The upstream demands a credential or refused the one it got.
     NotAuthorized,
+    /// The feed is offline.
+    Offline,
     /// Only the store was allowed to answer.
     OnlyIfCached,
     /// The upstream's answer cannot be followed or understood.
@@ -145,6 +149,7 @@ impl Reason {
         match self {
             Self::BadBody => "bad-body",
             Self::BadRequest => "bad-request",
+            Self::Blocked => "blocked",
             Self::BreakerOpen => "breaker-open",
             Self::Closed => "closed",
             Self::ConnectFailed => "connect-failed",
@@ -160,6 +165,7 @@ impl Reason {
             Self::NoCredential => "no-credential",
             Self::NotOffered => "not-offered",
             Self::NotAuthorized => "not-authorized",
+            Self::Offline => "offline",
             Self::OnlyIfCached => "only-if-cached",
             Self::Protocol => "protocol",
             Self::ProxyAuthRequired => "proxy-auth-required",

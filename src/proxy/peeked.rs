@@ -12,6 +12,7 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::nuget::id::PackageId;
 use crate::nuget::push::PushPeek;
+use crate::nuget::version::Version;
 
 /// What an upload's first bytes say, shared with whoever acts on it later.
 #[derive(Clone, Debug)]
@@ -41,7 +42,11 @@ impl Peek {
 
     /// The id of the package, if it was among what has passed.
     pub(super) fn id(&self) -> Option<PackageId> {
-        self.lock().identify().map(|(id, _)| id)
+        self.package().map(|(id, _)| id)
+    }
+
+    fn package(&self) -> Option<(PackageId, Version)> {
+        self.lock().identify()
     }
 
     fn lock(&self) -> MutexGuard<'_, PushPeek> {
@@ -58,9 +63,9 @@ impl<B: Body<Data = Bytes>> Peeked<B> {
         }
     }
 
-    /// The id of the package, if it was among what was read.
-    pub(super) fn id(&self) -> Option<PackageId> {
-        self.peek.id()
+    /// The package, if its manifest was among what was read.
+    pub(super) fn package(&self) -> Option<(PackageId, Version)> {
+        self.peek.package()
     }
 
     /// Reads the part that is looked at, and holds it.

@@ -5,6 +5,7 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::document::{Ask, Place};
 use super::feed::Feed;
+use super::mode::Mode;
 use crate::cache::decision::Reach;
 use crate::upstream::OriginState;
 use crate::upstream::url::Origin;
@@ -12,6 +13,9 @@ use crate::upstream::url::Origin;
 impl Proxy {
     /// What is known of the origins that a document could be asked from: the best of them counts.
     pub(super) fn reach(&self, ask: &Ask) -> Reach {
+        if self.mode_of(&ask.feed) == Mode::Offline {
+            return Reach::Offline;
+        }
         let reach = |url: &String| {
             Origin::of(url)
                 .ok()
@@ -78,5 +82,6 @@ fn rank(reach: Reach) -> u8 {
         Reach::Live => 0,
         Reach::Slow => 1,
         Reach::Down => 2,
+        Reach::Offline => 3,
     }
 }

@@ -11,10 +11,12 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, Response, StatusCode, Version};
 
-use super::admit;
+use super::Proxy;
+use super::admit::{self, Admitted};
 use super::body::{Body, Source};
 use super::failure::Failure;
 use super::feed::Feed;
+use super::mode::Mode;
 use super::outcome::{Outcome, Reason};
 use super::peeked::{NotAhead, Peek, Peeked};
 use super::refusal::Refusal;
@@ -22,9 +24,10 @@ use super::respond::{self, Facts, Note};
 use super::route::{Published, Resource};
 use super::settings::PushLength;
 use super::spool::SpoolFault;
-use super::{Incoming, Proxy};
+use super::told::Told;
 use crate::access::rules::Caller;
 use crate::clock::Clock;
+use crate::nuget::id::PackageId;
 use crate::store::{Raise, Store};
 use crate::upstream::{PublishFault, PublishRequest, Sent};
 
@@ -56,14 +59,15 @@ impl Proxy {
         &self,
         feed: &Arc<Feed>,
         resource: &Resource,
-        request: Incoming<'_, B>,
-        caller: Option<Caller>,
+        admitted: Admitted<'_, B>,
         facts: &Facts<'_>,
+        told: &mut Told,
     ) -> Response<Body>
     where
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: fmt::Display + Send,
     {
+        let Admitted { request, caller } = admitted;
         let named = match resource {
             Resource::Publish(named) | Resource::SymbolPublish(named) => named.as_ref(),
             _ => None,
@@ -71,9 +75,14 @@ impl Proxy {
         if let Err(allowed) = check_method(named, facts.method) {
             return respond::refusal(facts, &Refusal::MethodNotAllowed(allowed));
         }
+        if self.mode_of(feed) == Mode::Offline {
+            self.read_away(request.body, facts).await;
+            return self.publish_failed(facts, &Failure::Offline);
+        }
         let peek = Peek::new(content_type_of(facts.headers));
         let mut body = Peeked::new(request.body, peek.clone());
-        if let Err(refusal) = self.may_publish(caller.as_ref(), named, &mut body).await {
+        let permitted = self.may_publish(feed, caller.as_ref(), named, &mut body, told);
+        if let Err(refusal) = permitted.await {
             return self.turn_away(body, facts, &refusal).await;
         }
         let place = match self.model(feed, request.via, self.clock.instant()).await {
@@ -148,22 +157,28 @@ impl Proxy {
         }
     }
 
-    /// Whether the caller may do this to the package, which an upload is read ahead for where that matters.
+    /// Whether the caller may do this to the package, and no rule hides what is pushed: an upload is read ahead where
+    /// that matters. A delete or relist passes every rule: it brings nothing in.
     async fn may_publish<B>(
         &self,
+        feed: &Arc<Feed>,
         caller: Option<&Caller>,
         named: Option<&Published>,
         body: &mut Peeked<B>,
+        told: &mut Told,
     ) -> Result<(), Refusal>
     where
         B: http_body::Body<Data = Bytes> + Send,
     {
-        let Some(caller) = caller else { return Ok(()) };
+        let may_push = |id: Option<&PackageId>| match caller {
+            Some(caller) => caller.may_push(id).map_err(Refusal::Forbidden),
+            None => Ok(()),
+        };
         if let Some(named) = named {
-            return caller.may_push(Some(&named.id)).map_err(Refusal::Forbidden);
+            return may_push(Some(&named.id));
         }
         // Whoever may push what is not known may push everything.
-        if caller.may_push(None).is_ok() {
+        if feed.settings.block.is_empty() && may_push(None).is_ok() {
             return Ok(());
         }
         let idle_timeout = self.upstream.settings().idle_timeout;
@@ -174,8 +189,20 @@ impl Proxy {
             }
             Err(NotAhead::Stalled) => return Err(Refusal::Stalled),
         }
-        let id = body.id();
-        caller.may_push(id.as_ref()).map_err(Refusal::Forbidden)
+        let package = body.package();
+        may_push(package.as_ref().map(|(id, _)| id))?;
+        let Some((id, version)) = package else {
+            return Ok(());
+        };
+        let Err(failure) = feed.check_rules(&id, Some(&version)) else {
+            return Ok(());
+        };
+        told.subject.id = Some(id.as_str().to_owned());
+        told.subject.version = Some(version.as_str().to_owned());
+        self.note_blocked(feed, &failure, told);
+        Err(Refusal::Blocked(format!(
+            "the push of {id} {version} is {failure}"
+        )))
     }
 
     fn publish_fault(
@@ -344,7 +371,7 @@ mod tests {
         let named = named.map(|typed| {
             let (id, version) = typed.split_once('/').expect("id and version");
             Published {
-                id: crate::nuget::id::PackageId::parse(id).expect("an id"),
+                id: PackageId::parse(id).expect("an id"),
                 version: crate::nuget::version::Version::parse(version).expect("a version"),
                 as_typed: typed.to_owned(),
             }

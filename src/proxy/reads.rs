@@ -1,5 +1,7 @@
 //! Reads of content and links, and what a session of a client may demand.
 
+use std::sync::Arc;
+
 use http::{HeaderMap, Response};
 
 use super::Proxy;
@@ -12,8 +14,8 @@ use super::live::StoredRescue;
 use super::outcome::{Outcome, Reason};
 use super::render::{Coding, Order};
 use super::respond::{self, Facts, Note};
-use super::route::{Class, Content, LinkSubject};
-use super::told::{Told, hash_of, note_of, what};
+use super::route::{Class, Content, LinkSubject, Resource};
+use super::told::{Told, hash_of, id_of, note_of, what};
 use super::view::{Query, Seen};
 use crate::cache::decision::Demand;
 use crate::cache::entry::age;
@@ -22,6 +24,26 @@ use crate::nuget::link::LinkKind;
 use crate::store::Raise;
 
 impl Proxy {
+    /// Answers a read that failed.
+    pub(super) fn answer_failure(
+        &self,
+        feed: &Arc<Feed>,
+        resource: &Resource,
+        failure: Failure,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Response<Body> {
+        let failure = match failure {
+            Failure::Offline if id_of(resource).is_some() => Failure::OfflineAbsent,
+            other => other,
+        };
+        self.note_blocked(feed, &failure, told);
+        let (outcome, reason) = (failure.outcome(), Some(failure.reason()));
+        told.tell(outcome, reason);
+        let note = Note::of(outcome, reason);
+        respond::failure(facts, &failure, &what(&told.subject), &note)
+    }
+
     /// A file of the flat container.
     pub(super) async fn answer_content(
         &self,
@@ -102,6 +124,13 @@ impl Proxy {
         }
         let linked = self.linked(query, hive, id, subject, found.as_ref());
         let (class, seen) = linked.await?;
+        let link = Resource::Link {
+            hive: hive.to_owned(),
+            id: id.clone(),
+            subject: subject.clone(),
+            digest: digest.to_owned(),
+        };
+        let seen = self.sifted(query, &link, seen).await?;
         told.subject.class = class.word();
         match seen {
             Seen::Absent(missing) => Ok(answer_absent(missing, facts, told)),

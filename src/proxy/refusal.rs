@@ -8,6 +8,8 @@ use crate::access::Denial;
 pub(super) enum Refusal {
     /// It makes no sense: what was expected.
     BadRequest(String),
+    /// It pushes what a rule of the configuration hides.
+    Blocked(String),
     /// Whoever sent it is known and has not the right.
     Forbidden(String),
     /// It came round to us again.
@@ -64,6 +66,7 @@ impl Refusal {
             | Self::NoSuchPath(_)
             | Self::Stalled
             | Self::TooLarge(_) => Reason::BadRequest,
+            Self::Blocked(_) => Reason::Blocked,
             Self::Forbidden(_) => Reason::Forbidden,
             Self::Throttled(_) => Reason::Throttled,
             Self::Unauthenticated { reason, .. } => *reason,

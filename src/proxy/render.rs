@@ -22,7 +22,7 @@ use crate::flight::Joined;
 use crate::store::Answer;
 
 /// Texts above this are made off the async threads: below it the making costs less than the way there.
-const INLINE_BYTES: usize = 64 * 1024;
+pub(super) const INLINE_BYTES: usize = 64 * 1024;
 /// Texts above this are made two at a time.
 pub(super) const LARGE_BYTES: usize = 8 << 20;
 /// How many large texts are made at a time.

@@ -247,7 +247,7 @@ pub(super) fn failure(
 pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
     let (status, text) = match refusal {
         Refusal::BadRequest(problem) => (StatusCode::BAD_REQUEST, problem.clone()),
-        Refusal::Forbidden(said) => (StatusCode::FORBIDDEN, said.clone()),
+        Refusal::Blocked(said) | Refusal::Forbidden(said) => (StatusCode::FORBIDDEN, said.clone()),
         Refusal::Loop => (
             StatusCode::LOOP_DETECTED,
             "the request has passed this instance before: its upstream leads back to it".into(),
@@ -287,6 +287,7 @@ pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
             headers.insert(header::WWW_AUTHENTICATE, challenge(feed));
         }
         Refusal::BadRequest(_)
+        | Refusal::Blocked(_)
         | Refusal::Forbidden(_)
         | Refusal::Loop
         | Refusal::Misdirected(_)
@@ -380,7 +381,10 @@ fn status_for(failure: &Failure) -> StatusCode {
         Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Loop { .. } => StatusCode::LOOP_DETECTED,
         Failure::NoRoomForUpload(_) => StatusCode::INSUFFICIENT_STORAGE,
-        Failure::NotOffered(_) => StatusCode::NOT_FOUND,
+        Failure::Blocked { .. } | Failure::NotOffered(_) | Failure::OfflineAbsent => {
+            StatusCode::NOT_FOUND
+        }
+        Failure::Offline => StatusCode::SERVICE_UNAVAILABLE,
         Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
         Failure::Unreachable {
             reason: Reason::BreakerOpen,

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use super::base;
+use super::mode::Mode;
 use super::route::Class;
 use crate::access::rules::Rules;
 use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
+use crate::nuget::rule::BlockRules;
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Credential;
 
@@ -60,6 +62,12 @@ pub struct FeedSettings {
     pub credential: Option<Credential>,
     /// How long its documents stay fresh.
     pub freshness: Freshness,
+    /// What it does not show.
+    pub block: BlockRules,
+    /// Whether it asks its upstream.
+    pub mode: Mode,
+    /// How long its upstream must be away for it to go offline by itself; `None` is never.
+    pub auto_offline_after: Option<Duration>,
     /// Whether its upstream takes uploads of unknown length.
     pub push_length: PushLength,
     /// Through what it is reached, and with which certificate.
@@ -86,6 +94,9 @@ impl FeedSettings {
             clients: Rules::default(),
             credential: None,
             freshness: Freshness::default(),
+            block: BlockRules::default(),
+            mode: Mode::Online,
+            auto_offline_after: None,
             push_length: PushLength::default(),
             ways: WaySettings::default(),
         }

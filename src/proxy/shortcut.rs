@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::asks::gate_name;
 use super::body::Body;
 use super::feed::Feed;
+use super::mode::Mode;
 use super::outcome::{Completed, Outcome, Subject};
 use super::render::{self, Coding};
 use super::respond::{self, Facts};
@@ -23,6 +24,7 @@ use super::route::Class;
 use super::told::{note_of, report};
 use super::{Peer, Proxy, Scheme, Snapshot};
 use crate::nuget::id::PackageId;
+use crate::store::Answer;
 
 /// Requests remembered: some megabytes. A restore of a large solution asks for hundreds of documents.
 const MAX_KNOWN: usize = 8 * 1024;
@@ -89,7 +91,9 @@ impl Snapshot {
     ) -> Option<Response<Body>> {
         let name = name_of(parts, peer.scheme)?;
         let known = self.shortcuts.find(&name)?;
-        if !is_plain(facts.headers, known.depends_on_session) {
+        // Offline, what can be delivered is looked up for each answer.
+        let is_offline = self.mode_of(&known.feed) == Mode::Offline;
+        if is_offline || !is_plain(facts.headers, known.depends_on_session) {
             return None;
         }
         let client = peer.addr.ip().to_canonical();
@@ -141,6 +145,18 @@ impl Snapshot {
             },
         );
         Some(response)
+    }
+
+    /// An answer in memory that is fresh: one comparison of deadline and epoch.
+    pub(super) fn current_answer(
+        &self,
+        feed: &Feed,
+        gate: Option<&str>,
+        key: &str,
+    ) -> Option<Arc<Answer>> {
+        let answer = self.store.answers().get(key)?;
+        let gate = self.store.gate(&feed.name, gate);
+        (self.clock.now() < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
     }
 }
 

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::feed::{AccessGeneration, Feed, Generation};
 use super::ignored::Ignored;
+use super::mode::ModeState;
 use super::settings::{FeedSettings, Settings};
 use super::shortcut::Shortcuts;
 use super::state::FeedError;
@@ -110,7 +111,14 @@ pub(super) fn mount(
         };
         let mounted = match known.filter(|known| known.settings.upstream == feed.upstream) {
             Some(known) => known.continued(feed.clone(), access, generation, asked_with),
-            None => Feed::new(feed.clone(), access, generation, asked_with),
+            None => {
+                // An operator's order is for the name, whatever stands behind it.
+                let mode = known.map_or_else(
+                    || Arc::new(ModeState::new(feed.mode)),
+                    |known| Arc::clone(&known.mode),
+                );
+                Feed::new(feed.clone(), access, generation, asked_with, mode)
+            }
         };
         feeds.push(Arc::new(mounted));
     }
@@ -189,6 +197,7 @@ impl Proxy {
         let snapshot = Snapshot::new(settings, feeds, Arc::clone(&before.shared));
         self.current.store(Arc::new(snapshot));
         before.superseded.cancel();
+        self.current.load().obey_modes();
         // Why a key was refused may be what was changed.
         self.refusals.clear();
         let current = self.current.load();

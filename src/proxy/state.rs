@@ -65,9 +65,12 @@ impl Proxy {
                         "detail": fault,
                     })
                 });
+                let (mode, cause) = now.mode_and_cause(feed);
                 serde_json::json!({
                     "name": &*feed.name,
                     "upstream": feed.settings.upstream,
+                    "mode": mode.word(),
+                    "mode_by": cause.word(),
                     "index_known": feed.model().is_some(),
                     "credential_fault": fault,
                     "troubles": feed.troubles.told(),

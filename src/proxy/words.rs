@@ -11,6 +11,10 @@ use super::failure::Failure;
 /// Longest reason phrase, as nuget.org limits its own (protocol fact 4.2.6).
 const MAX_REASON_BYTES: usize = 512;
 
+/// What is said at length of a feed that is offline.
+const OFFLINE: &str =
+    "This feed is offline: only what is stored is served, and nothing is sent upstream.";
+
 /// What a failure says in the reason phrase, and at length in the body.
 pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (String, String) {
     match failure {
@@ -20,6 +24,10 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
         } => (
             format!("{origin} sent a bad {what}: {problem}"),
             "It was not stored; the next request asks again.".into(),
+        ),
+        Failure::Blocked { rule } => (
+            format!("{what} is blocked by the rule {rule:?}"),
+            "The rule stands in `block` of this feed in Sluice's configuration.".into(),
         ),
         Failure::HtmlPage { origin } => (
             format!("{origin} sent an HTML page (to log in?), no copy of {what}"),
@@ -49,6 +57,11 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("the upstream offers no {resource}"),
             "Its service index does not list the resource.".into(),
         ),
+        Failure::Offline => (
+            format!("offline, {what} needs the upstream"),
+            OFFLINE.into(),
+        ),
+        Failure::OfflineAbsent => (format!("offline, no copy of {what}"), OFFLINE.into()),
         Failure::OnlyIfCached => (
             format!("no copy of {what}, and the request allows the store alone"),
             "Cache-Control: only-if-cached was sent.".into(),

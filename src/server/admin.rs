@@ -1,4 +1,5 @@
-//! The admin listener's answers: health, readiness, metrics, reloading; and who may use its interface.
+//! The admin listener's answers: health, readiness, metrics, reloading; and who may use its interface. Modes of feeds are set
+//! in `modes`.
 //!
 //! Health says that the process runs; readiness that it can answer clients, which it can whenever it is bound and not
 //! draining, whatever the upstreams do. It refuses everything else.
@@ -18,6 +19,9 @@ use serde_json::{Value, json};
 use super::reload::Reloader;
 use crate::access::{Denial, Guard, SeenFrom};
 use crate::telemetry::Telemetry;
+
+/// The type of answers for people.
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// What the answers are made from.
 #[derive(Clone)]
@@ -40,7 +44,7 @@ pub(super) struct Gate {
 impl Gate {
     /// The answer to somebody who may not; `None` for who may. Health, readiness and metrics are for probes and
     /// scrapers, which have no credential.
-    async fn refusal(
+    pub(super) async fn refusal(
         &self,
         request: &request::Parts,
         client: IpAddr,
@@ -57,7 +61,7 @@ impl Gate {
             Denial::Missing(_) | Denial::Refused(_) => StatusCode::UNAUTHORIZED,
             Denial::Throttled(_) => StatusCode::TOO_MANY_REQUESTS,
         };
-        let mut response = respond(status, "text/plain; charset=utf-8", format!("{denial}\n"));
+        let mut response = respond(status, TEXT, format!("{denial}\n"));
         let headers = response.headers_mut();
         if status == StatusCode::UNAUTHORIZED {
             let challenge = HeaderValue::from_static("Basic realm=\"Sluice admin\"");
@@ -94,7 +98,6 @@ pub(super) async fn answer<R: Fn() -> Value>(
     client: IpAddr,
     state: &State<R>,
 ) -> Response<Full<Bytes>> {
-    let text = "text/plain; charset=utf-8";
     if let Some(refused) = state.gate.refusal(request, client).await {
         return refused;
     }
@@ -102,10 +105,10 @@ pub(super) async fn answer<R: Fn() -> Value>(
         return reload(request, &state.reloader).await;
     }
     if !matches!(request.method, Method::GET | Method::HEAD) {
-        return not_allowed("GET, HEAD", "only GET and HEAD\n");
+        return not_allowed("GET, HEAD");
     }
     match request.uri.path() {
-        "/healthz" => respond(StatusCode::OK, text, "ok\n".to_owned()),
+        "/healthz" => respond(StatusCode::OK, TEXT, "ok\n".to_owned()),
         "/metrics" => respond(
             StatusCode::OK,
             "text/plain; version=0.0.4; charset=utf-8",
@@ -126,8 +129,9 @@ pub(super) async fn answer<R: Fn() -> Value>(
         }
         _ => respond(
             StatusCode::NOT_FOUND,
-            text,
-            "not here; /healthz, /readyz, /metrics and /api/reload are\n".to_owned(),
+            TEXT,
+            "not here; /healthz, /readyz, /metrics, /api/reload and /api/feeds/<name>/mode are\n"
+                .to_owned(),
         ),
     }
 }
@@ -135,16 +139,14 @@ pub(super) async fn answer<R: Fn() -> Value>(
 /// Has the configuration read again and says what came of it.
 async fn reload(request: &request::Parts, reloader: &Reloader) -> Response<Full<Bytes>> {
     if request.method != Method::POST {
-        return not_allowed("POST", "only POST\n");
+        return not_allowed("POST");
     }
-    let text = "text/plain; charset=utf-8";
-    if is_of_another_site(&request.headers) {
-        let refused = "a page of another site may not ask for this\n".to_owned();
-        return respond(StatusCode::FORBIDDEN, text, refused);
+    if let Some(refused) = refuse_other_sites(&request.headers) {
+        return refused;
     }
     let Some(report) = reloader.reload().await else {
         let refused = "the process is stopping\n".to_owned();
-        return respond(StatusCode::SERVICE_UNAVAILABLE, text, refused);
+        return respond(StatusCode::SERVICE_UNAVAILABLE, TEXT, refused);
     };
     let status = if report.problems.is_empty() {
         StatusCode::OK
@@ -158,8 +160,14 @@ async fn reload(request: &request::Parts, reloader: &Reloader) -> Response<Full<
     )
 }
 
-/// Whether a browser sent this for a page that is not ours: it names the page's origin with every POST (Fetch, "append a
-/// request `Origin` header"), other programs send none.
+/// The answer to an order that a page of another site gives.
+pub(super) fn refuse_other_sites(headers: &HeaderMap) -> Option<Response<Full<Bytes>>> {
+    let refused = "a page of another site may not ask for this\n";
+    is_of_another_site(headers).then(|| respond(StatusCode::FORBIDDEN, TEXT, refused.to_owned()))
+}
+
+/// Whether a browser sent this for a page that is not ours: it names the page's origin with every POST and PUT (Fetch,
+/// "append a request `Origin` header"), other programs send none.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let host = headers.get(HOST).map(HeaderValue::as_bytes);
     headers.get_all(ORIGIN).iter().any(|origin| {
@@ -168,15 +176,20 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     })
 }
 
-fn not_allowed(allowed: &'static str, words: &str) -> Response<Full<Bytes>> {
-    let text = "text/plain; charset=utf-8";
-    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, text, words.to_owned());
+/// The answer to another method than those.
+pub(super) fn not_allowed(allowed: &'static str) -> Response<Full<Bytes>> {
+    let refused = format!("only {}\n", allowed.replace(", ", " and "));
+    let mut response = respond(StatusCode::METHOD_NOT_ALLOWED, TEXT, refused);
     let allowed = HeaderValue::from_static(allowed);
     response.headers_mut().insert(ALLOW, allowed);
     response
 }
 
-fn respond(status: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
+pub(super) fn respond(
+    status: StatusCode,
+    kind: &'static str,
+    body: String,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = status;
     let headers = response.headers_mut();

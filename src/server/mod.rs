@@ -10,6 +10,7 @@ mod connection;
 pub mod healthcheck;
 mod io;
 mod listen;
+mod modes;
 pub mod reload;
 mod self_check;
 mod signals;
@@ -40,6 +41,7 @@ use crate::proxy::{Peer, Proxy};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use connection::{Acceptor, Door, Limits};
+use modes::OrderMode;
 
 /// Where to listen and how long and large things may be.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -147,7 +149,7 @@ pub async fn run(
     telemetry: Telemetry,
     tasks: Tasks,
 ) -> Ended {
-    let (state, checked) = (proxy.clone(), self_check.clone());
+    let (state, modes, checked) = (proxy.clone(), proxy.clone(), self_check.clone());
     let guard = proxy.guard().clone();
     let checking = tasks.spawn("self-check", self_check.run());
     let serving = Serving {
@@ -163,6 +165,7 @@ pub async fn run(
         },
         guard,
         checking: Some(checking.abort_handle()),
+        order_mode: OrderMode::new(move |feed, order| modes.order_mode(feed, order)),
     };
     serve(serving, listeners, control, telemetry, tasks).await
 }
@@ -215,6 +218,8 @@ struct Serving<H, R> {
     guard: Guard,
     /// A client of ours, which must not keep a drain waiting.
     checking: Option<AbortHandle>,
+    /// Sets the mode of a feed.
+    order_mode: OrderMode,
 }
 
 async fn serve<H, F, B, R>(
@@ -237,6 +242,7 @@ where
         readiness,
         guard,
         checking,
+        order_mode,
     } = serving;
     let Control {
         reloader,
@@ -270,11 +276,24 @@ where
             },
         };
         let draining = Arc::clone(&draining);
+        let modes = modes::State {
+            gate: gate.clone(),
+            order_mode,
+        };
         let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
-        admin.serve(listener, Door::Plain, move |request, peer| {
-            let (parts, state) = (request.into_parts().0, state.clone());
-            async move { admin::answer(&parts, peer.addr.ip(), &state).await }
-        });
+        admin.serve(
+            listener,
+            Door::Plain,
+            move |request: Request<Incoming>, peer: Peer| {
+                let (state, modes, client) = (state.clone(), modes.clone(), peer.addr.ip());
+                async move {
+                    match modes::feed_in(request.uri().path()) {
+                        Some(_) => modes::answer(request, client, &modes).await,
+                        None => admin::answer(&request.into_parts().0, client, &state).await,
+                    }
+                }
+            },
+        );
     }
     // A sender that is gone can signal nothing any more, so it counts as the signal.
     let _ = signals.recv().await;

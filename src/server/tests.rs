@@ -164,7 +164,7 @@ async fn guard(folder: &std::path::Path) -> Guard {
         .unwrap()
 }
 
-async fn gate(folder: &std::path::Path, seen_from: SeenFrom) -> admin::Gate {
+pub(super) async fn gate(folder: &std::path::Path, seen_from: SeenFrom) -> admin::Gate {
     admin::Gate {
         guard: guard(folder).await,
         seen_from,
@@ -418,6 +418,7 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
         readiness: || serde_json::json!({}),
         guard: guard(std::path::Path::new("/nowhere")).await,
         checking: None,
+        order_mode: OrderMode::new(|_, _| None),
     };
     let control = Control {
         reloader: reload::orders().0,

@@ -11,6 +11,7 @@
 
 mod absence;
 mod access;
+mod away;
 mod bad_input;
 mod bases;
 mod certificates;
@@ -27,16 +28,20 @@ mod hit;
 mod hold;
 #[cfg(target_os = "linux")]
 mod limits;
+mod offline;
+
 #[cfg(unix)]
 mod orders;
 #[cfg(unix)]
 mod process;
 mod publish;
 mod readers;
+mod refused_pushes;
 mod registrations;
 mod reload;
 mod restart;
 mod revalidate;
+mod rules;
 mod search;
 #[path = "../servers/mod.rs"]
 mod servers;

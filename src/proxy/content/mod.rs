@@ -27,7 +27,7 @@ use super::outcome::{Outcome, Reason};
 use super::past::{Past, PastFault};
 use super::respond::Facts;
 use super::route::Content;
-use crate::cache::decision::{Decision, Demand, Reach, decide};
+use crate::cache::decision::{Decision, Demand, decide};
 use crate::cache::epoch::{Epoch, Gate};
 use crate::cache::range::{self, Satisfied};
 use crate::flight::Ticket;
@@ -123,6 +123,9 @@ impl Proxy {
         facts: &Facts<'_>,
     ) -> Result<Delivery, Failure> {
         let ask = &want.ask;
+        if let Some(id) = &ask.id {
+            ask.feed.check_rules(id, Some(&want.version))?;
+        }
         let (stored, gate) = (self.stored(&ask.key).await, want.gate(self));
         let absence = self.store.absence(&ask.key).await;
         let reach = self.reach(ask);
@@ -147,7 +150,7 @@ impl Proxy {
             })),
             (Decision::Hit, Some(stored)) => Ok(from_store(stored, Outcome::Hit, None)),
             (Decision::Stale, Some(stored)) => {
-                if reach != Reach::Down && ask.demand != Demand::StoredOnly {
+                if reach.may_be_asked() && ask.demand != Demand::StoredOnly {
                     drop(self.board_content(want, gate.epoch));
                 }
                 let reason = why(reach, ask.demand);

@@ -30,6 +30,11 @@ impl Proxy {
         wanted: &LinkSubject,
         digest: &str,
     ) -> Result<Option<Found>, Failure> {
+        let version = match wanted {
+            LinkSubject::Page(..) => None,
+            LinkSubject::Version(version) => Some(version),
+        };
+        query.feed.check_rules(id, version)?;
         let bounds = match wanted {
             LinkSubject::Page(lower, upper) => (lower.clone(), upper.clone()),
             LinkSubject::Version(version) => (version.clone(), version.clone()),

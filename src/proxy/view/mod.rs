@@ -5,6 +5,7 @@
 
 mod links;
 mod registrations;
+mod sieve;
 mod text;
 mod vulnerabilities;
 
@@ -13,13 +14,15 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use self::registrations::version_in;
 pub(super) use self::text::How;
 use super::Proxy;
 use super::document::{Ask, Document, Missing, Obtained};
 use super::failure::Failure;
 use super::feed::{Feed, Model};
 use super::outcome::{Outcome, Reason};
-use super::route::{Class, Resource};
+use super::route::{Class, RegistrationPart, Resource};
+use super::told::id_of;
 use crate::cache::decision::Demand;
 use crate::cache::freshness::Deadline;
 use crate::cache::key::Key;
@@ -147,12 +150,27 @@ impl Proxy {
         Ok(feed.learn(index, &document.entry, self.clock.instant() + left))
     }
 
-    /// Looks a document up and says how to show it.
+    /// Looks a document up and says how to show it: what of it the feed shows.
     pub(super) async fn view(
         &self,
         query: &Query<'_>,
         resource: &Resource,
     ) -> Result<Seen, Failure> {
+        if let Some(id) = id_of(resource) {
+            let version = match resource {
+                Resource::Registration {
+                    part: RegistrationPart::Leaf(rest),
+                    ..
+                } => version_in(rest),
+                _ => None,
+            };
+            query.feed.check_rules(id, version.as_ref())?;
+        }
+        let seen = self.whole_view(query, resource).await?;
+        self.sifted(query, resource, seen).await
+    }
+
+    async fn whole_view(&self, query: &Query<'_>, resource: &Resource) -> Result<Seen, Failure> {
         match resource {
             Resource::Autocomplete => {
                 self.plain(query, resource, Class::Autocomplete, None, How::AsIs)

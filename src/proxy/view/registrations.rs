@@ -18,7 +18,7 @@ use crate::store::Stored;
 
 /// Pages of one index that are asked for at a time: one after the other, those of an id with thousands of versions
 /// would take longer than a request may be held.
-const MAX_PAGES_AT_ONCE: usize = 8;
+pub(super) const MAX_PAGES_AT_ONCE: usize = 8;
 
 /// Whose registrations are wanted, and in which hive.
 #[derive(Clone, Debug)]
@@ -314,7 +314,12 @@ impl Proxy {
             for (page, ask) in under_way.into_iter().zip(some) {
                 let obtained = page
                     .await
-                    .map_err(|_| Failure::Internal("asking for a page panicked"))??;
+                    .map_err(|_| Failure::Internal("asking for a page panicked"))?;
+                // Offline, what lies on a page that is not stored cannot be delivered anyway.
+                if matches!(obtained, Err(Failure::Offline)) {
+                    continue;
+                }
+                let obtained = obtained?;
                 let Seen::Shown(page) = self.shown(ask, obtained, How::AsIs) else {
                     let origin = all.sources.first().map(|source| &source.entry.origin);
                     return Ok(Gathered::PageMissing(origin.cloned().unwrap_or_default()));
@@ -328,7 +333,10 @@ impl Proxy {
         Ok(Gathered::Seen(Seen::Shown(all)))
     }
 
-    fn begin_page(&self, ask: &Ask) -> tokio::task::JoinHandle<Result<Obtained, Failure>> {
+    pub(super) fn begin_page(
+        &self,
+        ask: &Ask,
+    ) -> tokio::task::JoinHandle<Result<Obtained, Failure>> {
         let (proxy, ask) = (self.clone(), ask.clone());
         self.tasks.spawn(
             "registration page",
@@ -338,7 +346,7 @@ impl Proxy {
 }
 
 /// The version that a leaf's path names: its file, or the folder that the file is in.
-fn version_in(path: &str) -> Option<Version> {
+pub(super) fn version_in(path: &str) -> Option<Version> {
     let first = path.split('/').next().unwrap_or_default();
     let first = percent_encoding::percent_decode_str(first)
         .decode_utf8()
@@ -346,7 +354,7 @@ fn version_in(path: &str) -> Option<Version> {
     Version::parse(first.strip_suffix(".json").unwrap_or(&first)).ok()
 }
 
-fn bounds_in(page: &Page) -> Option<(Version, Version)> {
+pub(super) fn bounds_in(page: &Page) -> Option<(Version, Version)> {
     let bound = |text: &Option<String>| Version::parse(text.as_deref()?).ok();
     Some((bound(&page.lower)?, bound(&page.upper)?))
 }

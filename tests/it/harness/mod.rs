@@ -141,6 +141,12 @@ impl TestProxy {
         self.restart_with(|_| {}).await
     }
 
+    /// The same; goes on with settings that `change` has changed.
+    pub(crate) async fn restart_as(mut self, change: impl FnOnce(&mut Setup)) -> Self {
+        change(&mut self.setup);
+        self.restart().await
+    }
+
     /// The same; `touch` gets the data folder in between.
     pub(crate) async fn restart_with(self, touch: impl FnOnce(PathBuf)) -> Self {
         self.check();
