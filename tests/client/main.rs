@@ -30,6 +30,7 @@ mod machine;
 mod outage;
 mod publish;
 mod restore;
+mod rules;
 mod run;
 #[path = "../servers/mod.rs"]
 mod servers;
