@@ -148,7 +148,7 @@ impl Proxy {
             .feed
             .model()
             .and_then(|model| match model.split(bare) {
-                Some((super::feed::Base::Hive(token), rest)) => {
+                Some((super::model::Base::Hive(token), rest)) => {
                     let rest = rest.strip_prefix(&format!("{}/", id.to_path()))?;
                     Some(format!("{token}/{}", rest.to_lowercase()))
                 }

@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::feed::{Base, Model};
+use super::model::{Base, Model};
 use super::route::{self, LinkSubject, Resource, Route};
 use crate::nuget::digest::sha256_hex;
 use crate::nuget::id::PackageId;

@@ -17,6 +17,7 @@ mod ignored;
 mod links;
 mod live;
 mod mode;
+mod model;
 pub mod outcome;
 pub mod own_index;
 mod past;

@@ -11,7 +11,7 @@ use crate::nuget::version::Version;
 use crate::proxy::Proxy;
 use crate::proxy::document::{Ask, Document, Obtained};
 use crate::proxy::failure::Failure;
-use crate::proxy::feed::Model;
+use crate::proxy::model::Model;
 use crate::proxy::outcome::{Outcome, Reason};
 use crate::proxy::route::{Class, RegistrationPart, Resource};
 use crate::store::Stored;

@@ -9,8 +9,8 @@ use crate::nuget::service_index::{self, OurLinks};
 use crate::nuget::version::Version;
 use crate::nuget::{catalog, registration, search, splice, version_list, vulnerabilities};
 use crate::proxy::document::Document;
-use crate::proxy::feed::Model;
 use crate::proxy::links::Linker;
+use crate::proxy::model::Model;
 
 /// How a view's text is made of its sources.
 #[derive(Clone, Debug)]
