@@ -3,6 +3,8 @@
 //! Every spelling of an id or version reaches one route (protocol facts 2.0.1, 2.0.6); every resource is accepted with
 //! and without a final slash (protocol facts 1.2.4, 4.1.1). It refuses to look at anything but method-free text.
 
+mod class;
+
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
@@ -10,70 +12,7 @@ use percent_encoding::percent_decode_str;
 use crate::nuget::id::PackageId;
 use crate::nuget::version::Version;
 
-/// The cache class of a resource: what its freshness, checks and log lines go by.
-#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
-pub enum Class {
-    /// Autocomplete results.
-    Autocomplete,
-    /// A catalog leaf.
-    CatalogLeaf,
-    /// `icon` of a package.
-    Icon,
-    /// `license` of a package.
-    License,
-    /// The `.nuspec`.
-    Manifest,
-    /// The `.nupkg`.
-    Package,
-    /// `readme` of a package.
-    Readme,
-    /// A registration index.
-    RegistrationIndex,
-    /// A registration leaf.
-    RegistrationLeaf,
-    /// A registration page.
-    RegistrationPage,
-    /// Search results.
-    Search,
-    /// The service index.
-    ServiceIndex,
-    /// A flat container version list.
-    VersionList,
-    /// The vulnerability index.
-    VulnerabilityIndex,
-    /// A vulnerability page.
-    VulnerabilityPage,
-}
-
-impl Class {
-    /// Whether it is kept in memory alone: results that change all the time are not worth a file.
-    #[must_use]
-    pub fn is_memory_only(self) -> bool {
-        matches!(self, Self::Autocomplete | Self::Search)
-    }
-
-    /// The word for it in keys, logs and metrics. Part of stored keys: never change one.
-    #[must_use]
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Autocomplete => "autocomplete",
-            Self::CatalogLeaf => "catalog-leaf",
-            Self::Icon => "icon",
-            Self::License => "license",
-            Self::Manifest => "manifest",
-            Self::Package => "package",
-            Self::Readme => "readme",
-            Self::RegistrationIndex => "registration-index",
-            Self::RegistrationLeaf => "registration-leaf",
-            Self::RegistrationPage => "registration-page",
-            Self::Search => "search",
-            Self::ServiceIndex => "service-index",
-            Self::VersionList => "version-list",
-            Self::VulnerabilityIndex => "vulnerability-index",
-            Self::VulnerabilityPage => "vulnerability-page",
-        }
-    }
-}
+pub use self::class::Class;
 
 /// What lies in the flat container beside a package's version list.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
