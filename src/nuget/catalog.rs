@@ -2,7 +2,7 @@
 //!
 //! Every `@id` in them leads to the catalog (protocol facts 2.2.8 and 2.5.2) and becomes a link, but for those below
 //! `@context`, which are names. Pages of other sites and free text are left alone (2.2.9, 2.2.10). The catalog's index and
-//! pages are not read.
+//! pages are read in [`catalog_list`](super::catalog_list).
 
 use super::ReadError;
 use super::json::{Kind, Scanner};

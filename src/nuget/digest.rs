@@ -2,10 +2,10 @@
 
 use ring::digest;
 
-/// The SHA-256 of `text` as 64 lower-case hex digits.
-pub(crate) fn sha256_hex(text: &str) -> String {
+/// The SHA-256 of `bytes` as 64 lower-case hex digits.
+pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     const HEX: &[u8; 16] = b"0123456789abcdef";
-    let digest = digest::digest(&digest::SHA256, text.as_bytes());
+    let digest = digest::digest(&digest::SHA256, bytes.as_ref());
     let nibbles = digest
         .as_ref()
         .iter()

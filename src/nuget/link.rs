@@ -34,6 +34,10 @@ pub enum LinkKind {
     Base,
     /// A catalog leaf: `catalogEntry`, its `@id`, or the `@id` of a catalog leaf itself.
     CatalogEntry,
+    /// The catalog's index: its own `@id`, or the `parent` of a page.
+    CatalogIndex,
+    /// The `@id` of a page of the catalog.
+    CatalogPage,
     /// The `@id` of any other object inside a catalog entry, such as a deprecation: a catalog leaf with a fragment.
     CatalogPart,
     /// The `@id` of a dependency: a catalog leaf with a fragment.

@@ -4,6 +4,7 @@
 //! not a link survives. Nothing here does I/O, knows HTTP or storage, or reads a clock.
 
 pub mod catalog;
+pub mod catalog_list;
 pub(crate) mod digest;
 pub mod foreign;
 pub mod id;
@@ -17,7 +18,9 @@ pub mod rule;
 pub mod search;
 pub mod service_index;
 pub mod sift;
+pub mod signatures;
 pub mod splice;
+pub mod tools;
 pub mod version;
 pub mod version_list;
 pub mod vulnerabilities;

@@ -9,14 +9,17 @@ use std::{env, fs};
 
 use proptest::prelude::*;
 
+use super::catalog_list::ListKind;
 use super::json::{Kind, Scanner, decode_string, encode_string};
 use super::link::Link;
 use super::splice::splice;
-use super::{ReadError, catalog, registration, search, version_list};
+use super::{ReadError, catalog, catalog_list, registration, search, signatures, version_list};
 
 #[derive(Clone, Copy, Debug)]
 enum Reader {
     Catalog,
+    CatalogIndex,
+    CatalogPage,
     Registration,
     Search,
 }
@@ -25,6 +28,8 @@ impl Reader {
     fn links(self, text: &str) -> Result<Vec<Link>, ReadError> {
         match self {
             Self::Catalog => Ok(catalog::read_leaf(text)?.links),
+            Self::CatalogIndex => Ok(catalog_list::read(ListKind::Index, text)?.links),
+            Self::CatalogPage => Ok(catalog_list::read(ListKind::Page, text)?.links),
             Self::Registration => Ok(registration::read(text)?.links),
             Self::Search => Ok(search::read_search(text)?.links),
         }
@@ -62,6 +67,9 @@ impl Reader {
         ];
         match self {
             Self::Catalog => ENTRY.contains(&path),
+            Self::CatalogIndex | Self::CatalogPage => {
+                ["@id", "items[].@id", "parent"].contains(&path)
+            }
             Self::Registration => {
                 let path = path.strip_prefix("items[].").unwrap_or(path);
                 let path = path.strip_prefix("items[].").unwrap_or(path);
@@ -200,12 +208,26 @@ fn every_document_of_real_servers_passes_its_reader() {
             "catalog" if name.starts_with("catalog-leaf") => {
                 check_links(Reader::Catalog, &name, &text);
             }
+            "catalog" => {
+                let reader = match name.starts_with("catalog-index") {
+                    true => Reader::CatalogIndex,
+                    false => Reader::CatalogPage,
+                };
+                check_links(reader, &name, &text);
+                // Nothing else takes it for its own.
+                assert!(registration::read(&text).is_err(), "{name}");
+                assert!(catalog::read_leaf(&text).is_err(), "{name}");
+            }
             "flat" => {
                 let list = version_list::read_version_list(&text).unwrap();
                 assert!(!list.versions.is_empty(), "{name}");
             }
             "registration" => check_links(Reader::Registration, &name, &text),
             "search" => check_links(Reader::Search, &name, &text),
+            "repository" => {
+                let read = signatures::read(&text).unwrap();
+                assert!(!read.certificates.is_empty(), "{name}");
+            }
             _ => {
                 (count, others) = (count - 1, others + 1);
                 assert!(registration::read(&text).is_err(), "{name}");
@@ -215,7 +237,7 @@ fn every_document_of_real_servers_passes_its_reader() {
         }
     }
     assert!(
-        count >= 58 && others >= 5,
+        count >= 62 && others >= 1,
         "only {count} and {others} documents"
     );
 }
@@ -287,7 +309,9 @@ proptest! {
         const LAST: &[&str] = &[
             "@base", "@id", "catalogEntry", "iconUrl", "packageContent", "parent", "registration", "sleet:catalogEntry",
         ];
-        for reader in [Reader::Catalog, Reader::Registration, Reader::Search] {
+        for reader in [
+            Reader::Catalog, Reader::CatalogIndex, Reader::CatalogPage, Reader::Registration, Reader::Search,
+        ] {
             for path in rewrite_and_undo(reader, &text).unwrap_or_default() {
                 let last = path.rsplit('.').next().unwrap_or_default();
                 prop_assert!(LAST.contains(&last.trim_end_matches("[]")), "{}", path);

@@ -51,7 +51,7 @@ impl PageRef {
 /// changes (protocol fact 2.7.10).
 #[must_use]
 pub fn page_token(name: &str, url: &str, updated: &str) -> String {
-    let hash = sha256_hex(&format!("{url}\n{updated}"));
+    let hash = sha256_hex(format!("{url}\n{updated}"));
     format!("{name}-{}", hash.get(..TOKEN_DIGITS).unwrap_or(&hash))
 }
 

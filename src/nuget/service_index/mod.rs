@@ -18,8 +18,8 @@ use super::json::{Kind, Scanner};
 use super::version::Version;
 
 pub use hive::Hive;
-pub use render::OurLinks;
-pub use table::{Service, Treatment, treatment};
+pub use render::{Audit, OurLinks, is_https};
+pub use table::{Service, SignaturesVersion, Treatment, treatment};
 
 const WHAT: &str = "service index";
 
@@ -213,11 +213,18 @@ impl ServiceIndex {
         hive::name(self.endpoints(Service::Registrations))
     }
 
-    /// The directory of the catalog's index, with a final slash: the base of catalog leaves. `None` where the upstream
+    /// The catalog's index.
+    #[must_use]
+    pub fn catalog_index(&self) -> Option<&str> {
+        let catalog = self.of_type(table::CATALOG).next()?;
+        Some(&catalog.url)
+    }
+
+    /// The directory of the catalog's index, with a final slash: the base of its pages and leaves. `None` where the upstream
     /// lists no catalog.
     #[must_use]
     pub fn catalog_base(&self) -> Option<String> {
-        let url = &self.of_type(table::CATALOG).next()?.url;
+        let url = self.catalog_index()?;
         let path = url.split(['?', '#']).next()?;
         let after_host = path.find("://")? + 3;
         Some(match path.rfind('/') {

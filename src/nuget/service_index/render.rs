@@ -3,12 +3,21 @@
 use std::fmt::Write as _;
 
 use super::hive::Hive;
-use super::table::{PACKAGE_BASE, Service, Treatment, treatment};
+use super::table::{PACKAGE_BASE, Service, Treatment, VULNERABILITY_INFO, treatment};
 use super::{Resource, ServiceIndex, as_base};
 use crate::nuget::json::encode_string;
 
 /// The one readme template that the flat container's routes answer (protocol fact 1.3.8).
 const README: &str = "{lower_id}/{lower_version}/readme";
+
+/// Whose vulnerability data an index of ours leads to.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum Audit {
+    /// Another upstream's: offered whatever this one has.
+    OfAnother,
+    /// This upstream's, if it has any.
+    OfUpstream,
+}
 
 /// Where a client finds us: every URL of ours below the base that it called us by.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -30,21 +39,36 @@ impl OurLinks {
         format!("{}registration/{token}/", self.base)
     }
 
+    /// The certificate with this SHA-256 in hex digits.
+    #[must_use]
+    pub fn certificate(&self, sha256: &str) -> String {
+        format!(
+            "{}repository-signatures/certificates/{sha256}.crt",
+            self.base
+        )
+    }
+
     /// The vulnerability page of this token.
     #[must_use]
     pub fn vulnerability_page(&self, token: &str) -> String {
         format!("{}vulnerabilities/{token}", self.base)
     }
 
-    /// The address of a service; `None` for registrations, which have one for each hive. Bases end in a slash, since
+    /// The address of a service; `None` for registrations, which have one for each hive, and over http for repository
+    /// signatures, since a client that finds them there ends (protocol fact 2.6.3). Bases end in a slash, since
     /// clients concatenate (protocol fact 1.1.22).
     #[must_use]
     pub fn service(&self, service: Service) -> Option<String> {
         let path = match service {
             Service::Autocomplete => "autocomplete",
+            Service::Catalog => "catalog/index.json",
             Service::PackageBase => "flatcontainer/",
             Service::PackagePublish => "package",
             Service::Registrations => return None,
+            Service::RepositorySignatures(version) => {
+                let path = format!("repository-signatures/{}/index.json", version.as_str());
+                return is_https(&self.base).then(|| format!("{}{path}", self.base));
+            }
             Service::Search => "search",
             Service::SymbolPublish => "symbolpackage",
             Service::VulnerabilityInfo => "vulnerabilities/index.json",
@@ -53,14 +77,22 @@ impl OurLinks {
     }
 }
 
+/// Whether clients reach this base over https.
+#[must_use]
+pub fn is_https(base: &str) -> bool {
+    let scheme = base.get(..8);
+    scheme.is_some_and(|scheme| scheme.eq_ignore_ascii_case("https://"))
+}
+
 impl ServiceIndex {
     /// The index to hand out: every type that we serve, once for each client version, pointed at us; templates for
     /// browsers as they are; nothing else (protocol facts 1.2.1, 1.2.3, 1.4.1).
     ///
-    /// An upstream with registrations but no flat container gets one (7.1.15).
+    /// An upstream with registrations but no flat container gets one (7.1.15), one whose vulnerability data comes from
+    /// another upstream the address of that.
     #[must_use]
-    pub fn render(&self, links: &OurLinks) -> String {
-        let entries = self.entries(links);
+    pub fn render(&self, links: &OurLinks, audit: Audit) -> String {
+        let entries = self.entries(links, audit);
         let mut out = format!(
             "{{\"version\":{},\"resources\":[",
             encode_string(&self.version)
@@ -84,7 +116,7 @@ impl ServiceIndex {
         out
     }
 
-    fn entries(&self, links: &OurLinks) -> Vec<Entry<'_>> {
+    fn entries(&self, links: &OurLinks, audit: Audit) -> Vec<Entry<'_>> {
         let hives = self.hives();
         let mut entries: Vec<Entry<'_>> = Vec::new();
         for resource in self.resources.iter().filter(|resource| resource.is_url()) {
@@ -114,6 +146,17 @@ impl ServiceIndex {
             type_name: PACKAGE_BASE,
             client_version: None,
             comment: Some("Packages by id and version, built from registrations"),
+        }));
+        let lacks_audit = entries
+            .iter()
+            .all(|entry| entry.type_name != VULNERABILITY_INFO);
+        let vulnerabilities = links.service(Service::VulnerabilityInfo);
+        let is_added = audit == Audit::OfAnother && lacks_audit;
+        entries.extend(vulnerabilities.filter(|_| is_added).map(|url| Entry {
+            url,
+            type_name: VULNERABILITY_INFO,
+            client_version: None,
+            comment: Some("Known vulnerabilities, of another upstream"),
         }));
         entries
     }
@@ -161,4 +204,56 @@ fn client_versions(resource: &Resource) -> impl Iterator<Item = Option<&str>> {
         .iter()
         .map(|version| Some(version.as_str()));
     every.into_iter().chain(some)
+}
+
+#[cfg(test)]
+mod tests {
+    //! Protocol facts 2.6.3 and 2.6.10; data of another upstream.
+
+    use super::*;
+    use crate::nuget::service_index::{SignaturesVersion, read};
+
+    /// Types and addresses of what is handed out of these (type, address) pairs.
+    fn rendered(base: &str, resources: &[(String, String)], audit: Audit) -> Vec<(String, String)> {
+        let resources: Vec<_> = resources
+            .iter()
+            .map(|(name, url)| format!(r#"{{"@id":"{url}","@type":"{name}"}}"#))
+            .collect();
+        let text = format!(
+            r#"{{"version":"3.0.0","resources":[{}]}}"#,
+            resources.join(",")
+        );
+        let links = OurLinks { base: base.into() };
+        let ours = read(&text).expect("an index").render(&links, audit);
+        let ours = read(&ours).expect("an index").resources.into_iter();
+        ours.map(|resource| (resource.types.concat(), resource.url))
+            .collect()
+    }
+
+    #[test]
+    fn repository_signatures_are_offered_over_https_alone_each_version_at_its_own_address() {
+        let at = |base: &str, end: &str| {
+            SignaturesVersion::ALL.map(|version| {
+                let version = version.as_str();
+                (
+                    format!("RepositorySignatures/{version}"),
+                    format!("{base}{version}{end}"),
+                )
+            })
+        };
+        let theirs = at("https://h/", ".json");
+        assert_eq!(rendered("http://us/v3/", &theirs, Audit::OfUpstream), []);
+        let ours = at("https://us/v3/repository-signatures/", "/index.json");
+        assert_eq!(rendered("https://us/v3/", &theirs, Audit::OfUpstream), ours);
+    }
+
+    #[test]
+    fn vulnerability_data_of_another_upstream_is_offered_whatever_this_one_has() {
+        let at = |url: &str| vec![(VULNERABILITY_INFO.to_owned(), url.to_owned())];
+        let ours = at("http://us/v3/vulnerabilities/index.json");
+        for theirs in [Vec::new(), at("https://h/v.json")] {
+            assert_eq!(rendered("http://us/v3/", &theirs, Audit::OfAnother), ours);
+        }
+        assert_eq!(rendered("http://us/v3/", &[], Audit::OfUpstream), []);
+    }
 }

@@ -8,18 +8,49 @@
 pub enum Service {
     /// Ids and versions by prefix.
     Autocomplete,
+    /// Every change to the feed, in order.
+    Catalog,
     /// The flat container: version lists, packages, nuspecs.
     PackageBase,
     /// Push, delete, relist.
     PackagePublish,
     /// Package metadata, one hive for each base URL.
     Registrations,
+    /// The certificates of the repository's signatures, one document for each version of the resource.
+    RepositorySignatures(SignaturesVersion),
     /// Packages by text.
     Search,
     /// Push of symbol packages.
     SymbolPublish,
     /// The index of known vulnerabilities.
     VulnerabilityInfo,
+}
+
+/// A version of the repository signatures resource. Each has a document of its own: only the newest may claim that every
+/// package is signed (protocol fact 2.6.10).
+#[derive(Clone, Copy, Debug, Eq, Hash, Ord, PartialEq, PartialOrd)]
+pub enum SignaturesVersion {
+    /// 4.7.0.
+    V4_7_0,
+    /// 4.9.0.
+    V4_9_0,
+    /// 5.0.0.
+    V5_0_0,
+}
+
+impl SignaturesVersion {
+    /// Every version.
+    pub const ALL: [Self; 3] = [Self::V4_7_0, Self::V4_9_0, Self::V5_0_0];
+
+    /// As it stands in the resource's type and in our URLs.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::V4_7_0 => "4.7.0",
+            Self::V4_9_0 => "4.9.0",
+            Self::V5_0_0 => "5.0.0",
+        }
+    }
 }
 
 /// What becomes of a resource type in the index that we hand out, with the reason.
@@ -38,7 +69,9 @@ pub enum Treatment {
 /// The type that an index of ours adds for an upstream that lacks it (protocol fact 7.1.15).
 pub(super) const PACKAGE_BASE: &str = "PackageBaseAddress/3.0.0";
 
-/// The type whose URL tells where catalog leaves lie.
+/// The type that an index of ours adds where vulnerability data comes from another upstream.
+pub(super) const VULNERABILITY_INFO: &str = "VulnerabilityInfo/6.7.0";
+/// The type whose URL tells where the catalog lies.
 pub(super) const CATALOG: &str = "Catalog/3.0.0";
 
 const UNKNOWN: &str =
@@ -48,10 +81,12 @@ const BROWSER: &str = "opened by people in a browser, never fetched by a client"
 const GALLERY: &str = "internal to the gallery site";
 const HISTORIC: &str = "historic, no client reads it";
 const METADATA_TEMPLATE: &str =
-    "no released client reads it, and it names an upstream registration";
-const SIGNATURES: &str =
-    "not served: its document and certificates need an https address of our own";
-const V2: &str = "the V2 protocol is not served";
+    "no released client reads it, and it names an upstream registration in one hive out of several";
+const CHANGES: &str = "mirrors and scanners follow it; no client of a restore reads it";
+const SIGNATURES: &str = "read by every restore, and its certificates are ours to serve; over http, where the client \
+                          refuses it, it is left out";
+const V2: &str =
+    "a V2 address: that protocol is not served, and its paths answer with the address of V3";
 const VENDOR: &str = "an identifier of the vendor's own tools, often no URL";
 
 const AUTOCOMPLETE: &str = "completion while typing an id";
@@ -120,8 +155,21 @@ pub(super) const TABLE: &[(&str, Treatment)] = {
         ("PackagePublish/2.0.0", Serve(PackagePublish, PUBLISH)),
         ("PackagePublish/Versioned", Serve(PackagePublish, PUBLISH)),
         ("SymbolPackagePublish/4.9.0", Serve(SymbolPublish, SYMBOLS)),
+        (CATALOG, Serve(Catalog, CHANGES)),
         (
-            "VulnerabilityInfo/6.7.0",
+            "RepositorySignatures/5.0.0",
+            Serve(RepositorySignatures(SignaturesVersion::V5_0_0), SIGNATURES),
+        ),
+        (
+            "RepositorySignatures/4.9.0",
+            Serve(RepositorySignatures(SignaturesVersion::V4_9_0), SIGNATURES),
+        ),
+        (
+            "RepositorySignatures/4.7.0",
+            Serve(RepositorySignatures(SignaturesVersion::V4_7_0), SIGNATURES),
+        ),
+        (
+            VULNERABILITY_INFO,
             Serve(VulnerabilityInfo, VULNERABILITIES),
         ),
         (
@@ -140,10 +188,6 @@ pub(super) const TABLE: &[(&str, Treatment)] = {
         ("ReportAbuseUriTemplate/3.0.0-rc", Keep(BROWSER)),
         ("ReportAbuseUriTemplate/Versioned", Keep(BROWSER)),
         ("AzureDevOpsProjectId", Drop(VENDOR)),
-        (
-            CATALOG,
-            Drop("of the catalog only the leaves that other documents name are served"),
-        ),
         ("LegacyGallery", Drop(V2)),
         ("LegacyGallery/2.0.0", Drop(V2)),
         ("LegacyGallery/Versioned", Drop(V2)),
@@ -161,7 +205,9 @@ pub(super) const TABLE: &[(&str, Treatment)] = {
         ),
         (
             "PackageStaging/1.0.0",
-            Drop("staged packages are not served"),
+            Drop(
+                "its pushes name a group and not a package, so that nobody could tell what changed here",
+            ),
         ),
         (
             "PackageVersionDisplayMetadataUriTemplate",
@@ -175,9 +221,6 @@ pub(super) const TABLE: &[(&str, Treatment)] = {
             "PackageVersionDisplayMetadataUriTemplate/3.0.0-rc",
             Drop(METADATA_TEMPLATE),
         ),
-        ("RepositorySignatures/4.7.0", Drop(SIGNATURES)),
-        ("RepositorySignatures/4.9.0", Drop(SIGNATURES)),
-        ("RepositorySignatures/5.0.0", Drop(SIGNATURES)),
         ("SearchGalleryQueryService", Drop(GALLERY)),
         ("SearchGalleryQueryService/3.0.0-beta", Drop(GALLERY)),
         ("SearchGalleryQueryService/3.0.0-rc", Drop(GALLERY)),
