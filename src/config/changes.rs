@@ -382,10 +382,10 @@ mod tests {
             let path = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(&path, "hunter2").unwrap();
             let value = match setting.name {
-                "upstream" => "https://b/i",
                 "client_cert_file" | "client_key_file" => &certificate,
                 "proxy" => "http://u:hunter2@proxy.test",
                 "push_length" => "required",
+                name if name.ends_with("upstream") => "https://b/i",
                 name if name.ends_with("_file") => path.path().to_str().unwrap(),
                 name if name.ends_with("_env") => "TOKEN",
                 name if name.contains("fresh") || name.contains("outage") => "77s",

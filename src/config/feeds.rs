@@ -17,7 +17,7 @@ use super::problem::{self, Problem, Problems};
 use super::secrets::{Place, Secrets, credential, header_safe};
 use super::sources::Environment;
 use super::value::Value;
-use super::ways::{self, At, Choice, Wrong};
+use super::ways::{self, Choice, Wrong};
 
 /// A feed while it is being read.
 #[derive(Clone, Debug, Default)]
@@ -34,6 +34,8 @@ pub(super) struct Draft {
     client_cert: Option<PathBuf>,
     client_key: Option<PathBuf>,
     freshness: Freshness,
+    audit_upstream: Option<String>,
+    symbols_upstream: Option<String>,
     /// What was given, in words.
     pub(super) given: GivenToFeed,
     access: clients::Mode,
@@ -114,6 +116,8 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "upstream", Yes, |draft, value| {
         draft.upstream = Some(value.url()?);
     };
+    "audit_upstream", Yes, |draft, value| draft.audit_upstream = Some(value.url()?);
+    "symbols_upstream", Yes, |draft, value| draft.symbols_upstream = Some(value.url()?);
     "username", Yes, |draft, value| draft.username = Some(ways::username(value)?);
     "password", No, |draft, value| draft.password = Place::value(value)?;
     "password_file", Yes, |draft, value| draft.password = Place::file(value)?;
@@ -149,9 +153,11 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "version_list_fresh", Yes, |draft, value| draft.freshness.version_list = fresh(value)?;
     "registration_fresh", Yes, |draft, value| draft.freshness.registration = fresh(value)?;
     "page_named_fresh", Yes, |draft, value| draft.freshness.page_named = fresh(value)?;
+    "catalog_fresh", Yes, |draft, value| draft.freshness.catalog = fresh(value)?;
     "search_fresh", Yes, |draft, value| draft.freshness.search = fresh(value)?;
     "service_index_fresh", Yes, |draft, value| draft.freshness.service_index =
         value.duration(SECOND..=YEAR)?;
+    "signatures_fresh", Yes, |draft, value| draft.freshness.signatures = fresh(value)?;
     "vulnerability_index_fresh", Yes, |draft, value| draft.freshness.vulnerability_index =
         fresh(value)?;
     "absence_fresh", Yes, |draft, value| draft.freshness.absence = fresh(value)?;
@@ -251,7 +257,7 @@ pub(super) fn finish(
     problems: &mut Problems,
 ) -> Vec<FeedSettings> {
     let mut feeds: Vec<FeedSettings> = Vec::new();
-    let mut variables = Vec::new();
+    let mut of_ways = Vec::new();
     for draft in drafts {
         let place = draft.place.clone().unwrap_or(problem::Place::Nowhere);
         let mut problem = |setting: &str, found: Option<String>, expected: String| {
@@ -300,22 +306,8 @@ pub(super) fn finish(
         let identity = identity.map_err(|wrong| vec![wrong]);
         let proxies = ways::proxies(&draft.ways, global, environment);
         let mut tell = |wrong: Vec<Wrong>| {
-            for Wrong {
-                at,
-                found,
-                expected,
-            } in wrong
-            {
-                match at {
-                    At::Setting(setting) => problem(setting, found, expected),
-                    At::Variable(name) => variables.push(Problem {
-                        place: problem::Place::Environment(name),
-                        setting: "proxy".to_owned(),
-                        found,
-                        expected,
-                    }),
-                }
-            }
+            let whose = format!("feed {:?}", draft.name);
+            of_ways.extend(wrong.into_iter().map(|wrong| wrong.told(&place, &whose)));
         };
         let ways = WaySettings {
             identity: identity.map_err(&mut tell).unwrap_or_default(),
@@ -326,6 +318,8 @@ pub(super) fn finish(
             name: draft.name,
             upstream: draft.upstream.unwrap_or_default(),
             credential,
+            audit_upstream: draft.audit_upstream,
+            symbols_upstream: draft.symbols_upstream,
             freshness: draft.freshness,
             push_length: draft.push_length,
             ways,
@@ -334,7 +328,7 @@ pub(super) fn finish(
             auto_offline_after: draft.auto_offline_after,
         });
     }
-    for problem in variables {
+    for problem in of_ways {
         problems.push(problem);
     }
     feeds

@@ -156,7 +156,16 @@ pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, 
         config.given.note_feed(&draft.name, draft.given.clone());
     }
     let (global, problems) = (&reading.config.ways, &mut reading.problems);
-    reading.config.proxy.feeds = feeds::finish(drafts, environment, global, problems);
+    let feeds = feeds::finish(drafts, environment, global, problems);
+    if reading.config.proxy.tools.upstream.is_some() {
+        match ways::proxies(&ways::Draft::default(), global, environment) {
+            Ok(proxies) => reading.config.proxy.tools.ways.proxies = proxies,
+            Err(wrong) => wrong
+                .into_iter()
+                .for_each(|wrong| problems.push(wrong.told(&Place::Nowhere, "tools"))),
+        }
+    }
+    reading.config.proxy.feeds = feeds;
     for problem in conflicts::find_users(&reading.config, &reading.places) {
         reading.problems.push(problem);
     }
@@ -468,3 +477,5 @@ fn linked(name: &str) -> bool {
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod upstream_tests;

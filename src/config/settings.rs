@@ -389,6 +389,25 @@ const UPSTREAM: &[Setting] = &[
     ),
 ];
 
+/// Settings of the client binaries, in the file as a table: `[tools] upstream = …`.
+const TOOLS: &[Setting] = &[
+    one(
+        "tools_upstream",
+        Obeyed,
+        "URL of a tools.json, whose client binaries are then served below /-/tools.json",
+        fields!(proxy.tools.upstream; |config, value| {
+            config.proxy.tools.upstream = Some(value.url()?);
+            Ok(())
+        }),
+    ),
+    one(
+        "tools_fresh",
+        Obeyed,
+        "How long that list stays fresh; the binaries stay for ever",
+        put!(proxy.tools.fresh = value.duration(Duration::ZERO..=24 * HOUR)),
+    ),
+];
+
 /// Settings of the logs.
 const LOGS: &[Setting] = &[
     one(
@@ -440,6 +459,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("Store", STORE),
     ("Upstreams", UPSTREAM),
     ("Proxies", super::proxies::PROXIES),
+    ("Client binaries", TOOLS),
     ("Logs", LOGS),
 ];
 

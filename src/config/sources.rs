@@ -92,6 +92,9 @@ pub(super) struct FileContent {
     pub(super) feeds: Vec<(Place, Vec<Given>)>,
 }
 
+/// Tables whose settings have its name before their own, as flags and variables do.
+const TABLES: &[&str] = &["tools"];
+
 /// Takes a configuration file apart. What is no TOML becomes problems; the rest of the file is still read.
 pub(super) fn parse_file(name: &str, text: &str, problems: &mut Problems) -> FileContent {
     let (table, errors) = DeTable::parse_recoverable(text);
@@ -117,6 +120,17 @@ pub(super) fn parse_file(name: &str, text: &str, problems: &mut Problems) -> Fil
         feeds: Vec::new(),
     };
     content.settings.retain(|given| given.name != "feed");
+    for name in TABLES {
+        if let Some(DeValue::Table(table)) = table.get_ref().get(*name).map(|value| value.get_ref())
+        {
+            content.settings.retain(|given| given.name != *name);
+            let prefixed = given(table, &place).into_iter().map(|given| Given {
+                name: format!("{name}_{}", given.name),
+                ..given
+            });
+            content.settings.extend(prefixed);
+        }
+    }
     let Some((key, feeds)) = table.get_ref().get_key_value("feed") else {
         return content;
     };

@@ -12,6 +12,7 @@ use rustls::pki_types::pem::PemObject as _;
 use crate::upstream::auth::Secret;
 use crate::upstream::way::{BadProxy, Exceptions, ForwardProxy, Identity, Proxies};
 
+use super::problem::{self, Problem};
 use super::roots;
 use super::secrets;
 use super::sources::{Environment, Files};
@@ -63,6 +64,22 @@ pub(super) struct Wrong {
 pub(super) enum At {
     Setting(&'static str),
     Variable(String),
+}
+
+impl Wrong {
+    /// As the problem of a feed or table that stands at `place`.
+    pub(super) fn told(self, place: &problem::Place, whose: &str) -> Problem {
+        let (place, setting) = match self.at {
+            At::Setting(setting) => (place.clone(), format!("{whose}: {setting}")),
+            At::Variable(name) => (problem::Place::Environment(name), "proxy".to_owned()),
+        };
+        Problem {
+            place,
+            setting,
+            found: self.found,
+            expected: self.expected,
+        }
+    }
 }
 
 impl Choice {

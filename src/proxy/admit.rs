@@ -45,7 +45,7 @@ impl Snapshot {
         B::Error: fmt::Display + Send,
     {
         let ask = Ask {
-            feed: &feed.name,
+            feed: &feed.label,
             rules: &feed.settings.clients,
             right: right_to(resource),
             headers: facts.headers,
@@ -57,7 +57,7 @@ impl Snapshot {
                 Ok(Admitted { request, caller })
             }
             Err(denial) => {
-                let refusal = Refusal::of(denial, &feed.name);
+                let refusal = Refusal::of(denial, &feed.label);
                 Err(self.turn_away(request.body, facts, &refusal).await)
             }
         }
@@ -76,7 +76,7 @@ impl Snapshot {
             _ => Right::Read,
         };
         self.guard.admit_at_once(&Ask {
-            feed: &feed.name,
+            feed: &feed.label,
             rules: &feed.settings.clients,
             right,
             headers,
@@ -131,10 +131,15 @@ pub(super) fn right_to(resource: &Resource) -> Right {
         Resource::ServiceIndex => Right::Index,
         Resource::Autocomplete
         | Resource::Catalog(_)
+        | Resource::Certificate(_)
         | Resource::Content { .. }
         | Resource::Link { .. }
         | Resource::Registration { .. }
+        | Resource::RepositorySignatures(_)
         | Resource::Search
+        | Resource::Symbols(_)
+        | Resource::Tool(_)
+        | Resource::ToolsList
         | Resource::VersionList(_)
         | Resource::VulnerabilityIndex
         | Resource::VulnerabilityPage(_) => Right::Read,

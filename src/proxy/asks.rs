@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Proxy;
-use super::content::Want;
+use super::content::{File, Want};
 use super::document::{Ask, Place};
 use super::failure::Failure;
 use super::feed::Feed;
@@ -19,10 +19,16 @@ use crate::nuget::vulnerabilities::PageRef;
 /// Search results are about every id and obey the feed's epoch.
 pub(super) fn gate_name(id: Option<&PackageId>, class: Class) -> Option<&str> {
     let of_all = match class {
+        Class::CatalogIndex => Some("/catalog-index"),
         Class::CatalogLeaf => Some("/catalog"),
+        Class::RepositorySignatures => Some("/repository-signatures"),
         Class::ServiceIndex => Some("/service-index"),
+        Class::ToolsList => Some("/tools"),
         Class::VulnerabilityIndex | Class::VulnerabilityPage => Some("/vulnerabilities"),
+        // Answers made of pages that may change are never kept.
         Class::Autocomplete
+        | Class::CatalogPage
+        | Class::Certificate
         | Class::Icon
         | Class::License
         | Class::Manifest
@@ -32,6 +38,8 @@ pub(super) fn gate_name(id: Option<&PackageId>, class: Class) -> Option<&str> {
         | Class::RegistrationLeaf
         | Class::RegistrationPage
         | Class::Search
+        | Class::Symbols
+        | Class::Tool
         | Class::VersionList => None,
     };
     id.map(PackageId::as_str).or(of_all)
@@ -70,15 +78,20 @@ impl Proxy {
         let rest = match resource {
             Resource::Autocomplete | Resource::Search => canonical_query(query.query),
             Resource::Catalog(rest) => rest.clone(),
+            Resource::RepositorySignatures(version) => version.as_str().to_owned(),
             // Case tells nothing apart here, but upstreams may want it as they wrote it: only the key is folded.
             Resource::Registration { hive, part, .. } => {
                 format!("{hive}/{}", part.path().to_lowercase())
             }
             Resource::Content { version, .. } => version.as_str().to_owned(),
-            Resource::Link { .. }
+            Resource::Certificate(_)
+            | Resource::Link { .. }
             | Resource::Publish(_)
             | Resource::ServiceIndex
             | Resource::SymbolPublish(_)
+            | Resource::Symbols(_)
+            | Resource::Tool(_)
+            | Resource::ToolsList
             | Resource::VersionList(_)
             | Resource::VulnerabilityIndex
             | Resource::VulnerabilityPage(_) => String::new(),
@@ -206,8 +219,7 @@ impl Proxy {
         }
         Want {
             ask,
-            version: version.clone(),
-            file,
+            file: File::OfPackage(version.clone(), file),
         }
     }
 
@@ -218,12 +230,16 @@ impl Proxy {
         demand: Demand,
     ) -> Result<Vec<String>, Failure> {
         let ask = &want.ask;
+        if want.version().is_none() {
+            return Ok(ask.place.url().map(str::to_owned).into_iter().collect());
+        }
         let model = self
             .model(&ask.feed, &ask.via, self.clock.instant())
             .await?;
         let by_link = match &ask.place {
             Place::Named(url) if demand == Demand::None => return Ok(vec![url.clone()]),
             Place::Named(_) => want.is_package(),
+            Place::Symbols { .. } => false,
             Place::Indexed { .. } => model.is_without_flat_container() && want.is_package(),
         };
         match (&ask.place, &ask.id) {
@@ -231,7 +247,7 @@ impl Proxy {
             (Place::Indexed { resource, query }, _) => {
                 Ok(self.reachable_first(&ask.feed, model.locate(resource, query)?))
             }
-            (Place::Named(url), _) => Ok(vec![url.clone()]),
+            (place, _) => Ok(place.url().map(str::to_owned).into_iter().collect()),
         }
     }
 
@@ -250,7 +266,10 @@ impl Proxy {
             since: self.clock.instant(),
             via: &want.ask.via,
         };
-        let bounds = (want.version.clone(), want.version.clone());
+        let Some(wanted) = want.version() else {
+            return Ok(Vec::new());
+        };
+        let bounds = (wanted.clone(), wanted.clone());
         let seen = Box::pin(self.registrations_of(&query, id, Some(&bounds))).await?;
         let mut urls = Vec::new();
         for source in seen.sources() {
@@ -262,7 +281,7 @@ impl Proxy {
                     .version
                     .as_deref()
                     .and_then(|text| Version::parse(text).ok());
-                if version.as_ref() == Some(&want.version) {
+                if version.as_ref() == Some(wanted) {
                     urls.extend(leaf.package_content.clone());
                 }
             }

@@ -11,6 +11,7 @@ use super::document::Ask;
 use super::failure::Failure;
 use super::route::Class;
 use crate::cache::entry::UpstreamValidator;
+use crate::nuget::catalog_list::{self, ListKind};
 use crate::nuget::{self, ReadError};
 use crate::store::Stored;
 use crate::upstream::{Conditional, Fetched};
@@ -149,15 +150,26 @@ pub(super) fn sha512(bytes: &[u8]) -> [u8; 64] {
 pub(super) fn check(ask: &Ask, text: &str) -> Result<(), ReadError> {
     match ask.class {
         Class::Autocomplete => nuget::search::read_autocomplete(text),
+        Class::CatalogIndex => catalog_list::read(ListKind::Index, text).map(drop),
         Class::CatalogLeaf => nuget::catalog::read_leaf(text).map(drop),
+        Class::CatalogPage => catalog_list::read(ListKind::Page, text).map(drop),
         Class::RegistrationIndex | Class::RegistrationLeaf | Class::RegistrationPage => {
             nuget::registration::read(text).map(drop)
         }
+        Class::RepositorySignatures => nuget::signatures::read(text).map(drop),
         Class::Search => nuget::search::read_search(text).map(drop),
         Class::ServiceIndex => nuget::service_index::read(text).map(drop),
+        Class::ToolsList => nuget::tools::read(text).map(drop),
         Class::VersionList => nuget::version_list::read_version_list(text).map(drop),
         Class::VulnerabilityIndex => nuget::vulnerabilities::read_index(text).map(drop),
         Class::VulnerabilityPage => nuget::vulnerabilities::read_page(text),
-        Class::Icon | Class::License | Class::Manifest | Class::Package | Class::Readme => Ok(()),
+        Class::Certificate
+        | Class::Icon
+        | Class::License
+        | Class::Manifest
+        | Class::Package
+        | Class::Readme
+        | Class::Symbols
+        | Class::Tool => Ok(()),
     }
 }

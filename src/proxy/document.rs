@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use http::HeaderValue;
 use tokio::time::Instant;
 
 use super::Proxy;
@@ -46,8 +47,23 @@ pub(super) struct Ask {
 pub(super) enum Place {
     /// Where the service index says.
     Indexed { resource: Resource, query: String },
-    /// At this URL, which another document named.
+    /// At this URL, which another document or a setting named.
     Named(String),
+    /// At this URL of a symbol server, with the checksum that the client knows of the file.
+    Symbols {
+        url: String,
+        checksum: Option<HeaderValue>,
+    },
+}
+
+impl Place {
+    /// Its URL, where that is known by itself.
+    pub(super) fn url(&self) -> Option<&str> {
+        match self {
+            Self::Indexed { .. } => None,
+            Self::Named(url) | Self::Symbols { url, .. } => Some(url),
+        }
+    }
 }
 
 /// A document at hand.

@@ -2,15 +2,17 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+use super::beside::Beside;
 use super::mode::ModeState;
 use super::model::Model;
 use super::route::Class;
 use super::settings::FeedSettings;
 use super::trouble::Troubles;
+use super::view::CatalogPages;
 use crate::cache::entry::Entry;
 use crate::cache::epoch::{Epoch, Gate};
 use crate::cache::freshness::Policy;
@@ -24,6 +26,8 @@ use crate::upstream::auth::Access;
 pub(super) struct Feed {
     /// Its name, shared with log lines.
     pub(super) name: Arc<str>,
+    /// What log and metrics call it: an upstream beside a feed counts as that feed.
+    pub(super) label: Arc<str>,
     pub(super) settings: FeedSettings,
     /// What its requests carry, and the origins that may see it.
     pub(super) access: Access,
@@ -31,6 +35,8 @@ pub(super) struct Feed {
     pub(super) generation: Generation,
     /// Of its access: requests join no flight that asks with another.
     pub(super) asked_with: AccessGeneration,
+    /// Further upstreams of it.
+    pub(super) beside: Beside,
     /// What is wrong with its upstream, for readiness; shared with the feed as it was before a reload.
     pub(super) troubles: Arc<Troubles>,
     /// Whether it asks its upstream; shared likewise.
@@ -51,6 +57,10 @@ pub(super) struct AccessGeneration(pub(super) u64);
 struct State {
     model: Option<Arc<Model>>,
     model_fresh_until: Option<Instant>,
+    /// The catalog's pages as its index names them.
+    catalog: Option<Arc<CatalogPages>>,
+    /// When old vulnerability data was last warned of.
+    warned_at: Option<SystemTime>,
     /// The highest epoch that a publish raised: search results are about every id.
     last_publish: Gate,
     /// Base URLs whose answers are kept in memory.
@@ -70,14 +80,22 @@ impl Feed {
         access: Access,
         generation: Generation,
         asked_with: AccessGeneration,
+        beside: Beside,
         mode: Arc<ModeState>,
     ) -> Self {
+        let label = match settings.name.split(':').next() {
+            // The first segment of its paths, as of any other.
+            None | Some("") => "-",
+            Some(name) => name,
+        };
         Self {
+            label: label.into(),
             name: settings.name.as_str().into(),
             settings,
             access,
             generation,
             asked_with,
+            beside,
             mode,
             troubles: Arc::default(),
             state: Arc::default(),
@@ -91,6 +109,7 @@ impl Feed {
         access: Access,
         generation: Generation,
         asked_with: AccessGeneration,
+        beside: Beside,
     ) -> Self {
         let mut state = self.lock();
         if let Some(model) = &state.model {
@@ -102,10 +121,12 @@ impl Feed {
         state.base_urls.clear();
         Self {
             name: Arc::clone(&self.name),
+            label: Arc::clone(&self.label),
             settings,
             access,
             generation,
             asked_with,
+            beside,
             mode: Arc::clone(&self.mode),
             troubles: Arc::clone(&self.troubles),
             state: Arc::clone(&self.state),
@@ -191,6 +212,27 @@ impl Feed {
     /// Whether a client has wanted vulnerability data since this was last asked.
     pub(super) fn take_audit(&self) -> bool {
         std::mem::take(&mut self.lock().is_audited)
+    }
+
+    /// Whether to warn of old vulnerability data now: `pause` after the last time.
+    pub(super) fn take_warning(&self, now: SystemTime, pause: Duration) -> bool {
+        let mut state = self.lock();
+        let is_early = |last: SystemTime| now.duration_since(last).is_ok_and(|since| since < pause);
+        if state.warned_at.is_some_and(is_early) {
+            return false;
+        }
+        state.warned_at = Some(now);
+        true
+    }
+
+    /// The catalog's pages, if its index was read.
+    pub(super) fn catalog_pages(&self) -> Option<Arc<CatalogPages>> {
+        self.lock().catalog.clone()
+    }
+
+    /// Keeps what the catalog's index says of its pages.
+    pub(super) fn keep_catalog_pages(&self, pages: Arc<CatalogPages>) {
+        self.lock().catalog = Some(pages);
     }
 
     /// Notes that an origin failed; says since when it has.

@@ -157,6 +157,10 @@ impl Proxy {
             && let Some(mut document) = self.read(stored).await
         {
             let now = self.clock.now();
+            if ask.class == Class::VulnerabilityIndex {
+                // Pages may have been evicted since.
+                self.store_pages(ask, &document.text).await?;
+            }
             let headers = aged(&stored.entry.headers, age);
             self.store
                 .refresh(stored, now, epoch, Some(headers.clone()));
@@ -200,6 +204,10 @@ impl Proxy {
             method,
             url: url.to_owned(),
             validators,
+            symbol_checksum: match &ask.place {
+                Place::Symbols { checksum, .. } => checksum.clone(),
+                Place::Indexed { .. } | Place::Named(_) => None,
+            },
             via: ask.via.clone(),
         };
         match self.upstream.fetch(fetch).await {
@@ -377,7 +385,7 @@ impl Proxy {
     /// Where to ask for a document: every endpoint in order.
     async fn urls(&self, ask: &Ask) -> Result<Vec<String>, Failure> {
         match &ask.place {
-            Place::Named(url) => Ok(vec![url.clone()]),
+            Place::Named(url) | Place::Symbols { url, .. } => Ok(vec![url.clone()]),
             Place::Indexed {
                 resource: Resource::ServiceIndex,
                 ..
@@ -397,7 +405,13 @@ impl Proxy {
 fn may_be_absent(class: Class) -> bool {
     !matches!(
         class,
-        Class::Autocomplete | Class::Search | Class::ServiceIndex | Class::VulnerabilityIndex
+        Class::Autocomplete
+            | Class::CatalogIndex
+            | Class::RepositorySignatures
+            | Class::Search
+            | Class::ServiceIndex
+            | Class::ToolsList
+            | Class::VulnerabilityIndex
     )
 }
 

@@ -139,6 +139,8 @@ impl Linker<'_> {
             // A link of a dependency belongs to the document's own id.
             LinkKind::Base
             | LinkKind::CatalogEntry
+            | LinkKind::CatalogIndex
+            | LinkKind::CatalogPage
             | LinkKind::CatalogPart
             | LinkKind::Dependency
             | LinkKind::DependencyGroup
@@ -172,6 +174,8 @@ impl Linker<'_> {
                 let digest = digest_of(link.kind, &subject, url);
                 Some(format!("link/{hive}/{}/{subject}/{digest}", id.to_path()))
             }
+            // No document that is found by an id names the pages of the catalog.
+            LinkKind::CatalogIndex | LinkKind::CatalogPage => None,
             LinkKind::DependencyRegistration | LinkKind::Hit | LinkKind::Index => {
                 Some(format!("registration/{hive}/{}/index.json", id?.to_path()))
             }
@@ -194,7 +198,9 @@ impl Linker<'_> {
             | LinkKind::PackageContent
             | LinkKind::PageSelf
             | LinkKind::Vulnerability => {
-                let (id, subject) = (self.id?, subject()?);
+                // A link of a dependency belongs to the document's own id; a page of the catalog has none.
+                let named = || PackageId::parse(link.id.as_deref()?).ok();
+                let (id, subject) = (self.id.cloned().or_else(named)?, subject()?);
                 let digest = digest_of(link.kind, &subject, url);
                 Some(format!("link/{hive}/{}/{subject}/{digest}", id.to_path()))
             }
@@ -219,7 +225,7 @@ pub(super) fn subject(link: &Link, document: &Registration) -> Option<LinkSubjec
 /// URL without its query, which may hold a signature that changes.
 pub(super) fn digest_of(kind: LinkKind, subject: &LinkSubject, url: &str) -> String {
     let bare = url.split(['?', '#']).next().unwrap_or_default();
-    let mut digest = sha256_hex(&format!("{}\n{subject}\n{bare}", family(kind)));
+    let mut digest = sha256_hex(format!("{}\n{subject}\n{bare}", family(kind)));
     digest.truncate(16);
     digest
 }
@@ -236,9 +242,12 @@ fn family(kind: LinkKind) -> &'static str {
         LinkKind::LeafSelf => "leaf",
         LinkKind::PackageContent => "content",
         LinkKind::PageSelf => "page",
-        LinkKind::Base | LinkKind::DependencyRegistration | LinkKind::Hit | LinkKind::Index => {
-            "index"
-        }
+        LinkKind::Base
+        | LinkKind::CatalogIndex
+        | LinkKind::CatalogPage
+        | LinkKind::DependencyRegistration
+        | LinkKind::Hit
+        | LinkKind::Index => "index",
     }
 }
 

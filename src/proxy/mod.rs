@@ -4,8 +4,10 @@
 //! shows, and the response. It joins the store and the upstream and touches no socket, file or index itself.
 
 mod admit;
+mod aim;
 mod asks;
 pub mod base;
+mod beside;
 mod body;
 mod checks;
 mod content;
@@ -13,6 +15,7 @@ mod document;
 mod failure;
 mod feed;
 mod fetch;
+mod files;
 mod ignored;
 mod links;
 mod live;
@@ -54,6 +57,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use self::admit::Admitted;
+use self::aim::Aim;
 use self::asks::gate_name;
 pub use self::base::Scheme;
 pub use self::body::{Body, BodyError};
@@ -69,8 +73,8 @@ use self::refusal::Refusal;
 use self::render::{Coding, Order};
 use self::respond::Facts;
 pub use self::respond::Transport;
-use self::route::{Resource, Route, RouteError};
-pub use self::settings::{FeedSettings, Freshness, PushLength, Settings};
+use self::route::Resource;
+pub use self::settings::{FeedSettings, Freshness, PushLength, Settings, ToolsSettings};
 use self::shortcut::Meaning;
 pub use self::snapshot::Snapshot;
 use self::snapshot::{Means, Reloads};
@@ -84,6 +88,7 @@ use crate::cache::key::Key;
 use crate::clock::Clock;
 use crate::flight::Flights;
 pub use crate::nuget::rule::{BlockRules, Rule};
+use crate::nuget::service_index::is_https;
 use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -189,8 +194,8 @@ impl Proxy {
             clock: &clock,
             tasks: &tasks,
         };
-        let feeds = snapshot::mount(&settings, &[], &reloads, &means)?;
-        snapshot::set_probes(&upstream, &feeds);
+        let mounted = snapshot::mount(&settings, None, &reloads, &means)?;
+        mounted.set_probes(&upstream);
         let max_abandoned = settings.max_abandoned_flights;
         let shared = Shared {
             reloads,
@@ -211,7 +216,7 @@ impl Proxy {
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
             named_rules: Recent::new(rules::LOG_INTERVAL, MAX_RECENT),
         };
-        let snapshot = Arc::new(Snapshot::new(settings, feeds, Arc::new(shared)));
+        let snapshot = Arc::new(Snapshot::new(settings, mounted, Arc::new(shared)));
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
         let proxy = Self { snapshot, current };
         proxy.watch_modes();
@@ -290,47 +295,28 @@ impl Proxy {
         B::Error: fmt::Display + Send,
     {
         let is_read = matches!(*facts.method, Method::GET | Method::HEAD);
-        let (name, resource) = match route::parse(request.parts.uri.path()) {
-            Ok(Route::Feed(name, resource)) => (name, resource),
-            Ok(Route::Home | Route::Health) if !is_read => {
-                return respond::refusal(facts, &Refusal::MethodNotAllowed("GET, HEAD"));
-            }
-            Ok(Route::Health) => {
-                return respond::page(facts, "text/plain; charset=utf-8", "ok\n".into());
-            }
-            Ok(Route::Home) => return self.home(facts, &address.base_url),
-            Err(error @ RouteError::Malformed(_)) => {
-                return respond::refusal(facts, &Refusal::BadRequest(error.to_string()));
-            }
-            Err(error @ RouteError::Unknown) => {
-                return respond::refusal(facts, &Refusal::NoSuchPath(error.to_string()));
-            }
-        };
-        let feed = match &name {
-            None => self.feeds.first(),
-            Some(name) => self.feeds.iter().find(|feed| *feed.name == **name),
-        };
-        let Some(feed) = feed else {
-            return respond::refusal(facts, &Refusal::NoSuchPath("no feed of this name".into()));
+        let Aim {
+            feed,
+            resource,
+            base,
+        } = match self.aim(request.parts.uri.path(), facts, address) {
+            Ok(aim) => aim,
+            Err(response) => return response,
         };
         told.subject = Subject {
-            feed: Some(Arc::clone(&feed.name)),
+            feed: Some(Arc::clone(&feed.label)),
             ..subject_of(&resource)
         };
-        let admitted = self.admit(feed, &resource, request, facts, address.client, told);
+        let admitted = self.admit(&feed, &resource, request, facts, address.client, told);
         let Admitted { request, caller } = match admitted.await {
             Ok(admitted) => admitted,
             Err(refused) => return refused,
-        };
-        let base = match name {
-            None => format!("{}/v3/", address.base_url),
-            Some(name) => format!("{}/{name}/v3/", address.base_url),
         };
         let is_search = matches!(resource, Resource::Autocomplete | Resource::Search);
         match &resource {
             Resource::Publish(_) | Resource::SymbolPublish(_) => {
                 let admitted = Admitted { request, caller };
-                return self.publish(feed, &resource, admitted, facts, told).await;
+                return self.publish(&feed, &resource, admitted, facts, told).await;
             }
             _ if is_search && *facts.method == Method::OPTIONS => return respond::preflight(facts),
             _ if !is_read => {
@@ -357,7 +343,7 @@ impl Proxy {
             RequestCaching::Revalidate => Demand::Forced,
         };
         let query = Query {
-            feed,
+            feed: &feed,
             base: &base,
             query,
             demand,
@@ -386,6 +372,13 @@ impl Proxy {
             Resource::Content { id, version, file } => {
                 let want = self.want(query, id, version, *file, None);
                 self.answer_content(&want, facts, told).await
+            }
+            Resource::Certificate(_) | Resource::Symbols(_) | Resource::Tool(_) => {
+                self.answer_file(query, resource, facts, told).await
+            }
+            Resource::RepositorySignatures(_) if !is_https(query.base) => {
+                let problem = "repository signatures are served over https alone, for clients take them from nowhere else";
+                return respond::refusal(facts, &Refusal::NoSuchPath(problem.into()));
             }
             Resource::Link {
                 hive,

@@ -80,6 +80,18 @@ impl Model {
         }
     }
 
+    /// Whether this path below the catalog's base is that of its index: as we hand it out, or as documents name it.
+    pub(super) fn is_catalog_index(&self, rest: &str) -> bool {
+        let named = self.index.catalog_index().and_then(|url| {
+            let bare = url.split(['?', '#']).next()?;
+            match self.split(bare)? {
+                (Base::Catalog, named) => Some(named),
+                _ => None,
+            }
+        });
+        rest == "index.json" || (named == Some(rest) && !rest.is_empty())
+    }
+
     /// The base that `url` lies below, and the rest of it.
     pub(super) fn split<'u>(&self, url: &'u str) -> Option<(&Base, &'u str)> {
         self.bases
@@ -114,7 +126,13 @@ impl Model {
                 .map(|base| format!("{base}{rest}"))
                 .collect(),
             Resource::Content { id, version, file } => self.content(id, version, *file),
-            Resource::Link { .. } | Resource::ServiceIndex | Resource::VulnerabilityPage(_) => {
+            Resource::Certificate(_)
+            | Resource::Link { .. }
+            | Resource::ServiceIndex
+            | Resource::Symbols(_)
+            | Resource::Tool(_)
+            | Resource::ToolsList
+            | Resource::VulnerabilityPage(_) => {
                 return Err(Failure::Internal(
                     "a place that the service index does not tell",
                 ));
@@ -125,6 +143,9 @@ impl Model {
                 .map(|hive| format!("{}{}/{}", hive.base, id.to_path(), part.path()))
                 .into_iter()
                 .collect(),
+            Resource::RepositorySignatures(version) => {
+                self.plain(Service::RepositorySignatures(*version))
+            }
             Resource::Search => self.with_query(Service::Search, query),
             Resource::SymbolPublish(_) => self.plain(Service::SymbolPublish),
             Resource::VersionList(id) => self
@@ -209,13 +230,17 @@ impl Resource {
         match self {
             Self::Autocomplete => "autocomplete",
             Self::Catalog(_) => "catalog",
+            Self::Certificate(_) => "certificate",
             Self::Content { .. } => "package content",
             Self::Link { .. } => "link",
             Self::Publish(_) => "publish",
             Self::Registration { .. } => "registrations",
+            Self::RepositorySignatures(_) => "repository signatures",
             Self::Search => "search",
             Self::ServiceIndex => "service index",
             Self::SymbolPublish(_) => "symbol publish",
+            Self::Symbols(_) => "symbols",
+            Self::Tool(_) | Self::ToolsList => "client binaries",
             Self::VersionList(_) => "version list",
             Self::VulnerabilityIndex | Self::VulnerabilityPage(_) => "vulnerability data",
         }

@@ -40,7 +40,7 @@ impl Proxy {
     /// Where a document could be asked from, as far as it is known without asking.
     fn known_places(&self, ask: &Ask) -> Vec<String> {
         match &ask.place {
-            Place::Named(url) => vec![url.clone()],
+            Place::Named(url) | Place::Symbols { url, .. } => vec![url.clone()],
             Place::Indexed { resource, query } => ask
                 .feed
                 .model()

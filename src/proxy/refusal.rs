@@ -1,5 +1,7 @@
 //! Why a request is turned away: the client's side. `respond` says it.
 
+use http::HeaderValue;
+
 use super::outcome::Reason;
 use crate::access::Denial;
 
@@ -35,6 +37,9 @@ pub(super) enum Refusal {
         /// Which of the two.
         reason: Reason,
     },
+    /// It speaks the V2 protocol: what to use in its place. Never a 404, which a client takes for a package that does not
+    /// exist.
+    V2(String),
 }
 
 impl Refusal {
@@ -65,13 +70,20 @@ impl Refusal {
             | Self::Misdirected(_)
             | Self::NoSuchPath(_)
             | Self::Stalled
-            | Self::TooLarge(_) => Reason::BadRequest,
+            | Self::TooLarge(_)
+            | Self::V2(_) => Reason::BadRequest,
             Self::Blocked(_) => Reason::Blocked,
             Self::Forbidden(_) => Reason::Forbidden,
             Self::Throttled(_) => Reason::Throttled,
             Self::Unauthenticated { reason, .. } => *reason,
         }
     }
+}
+
+/// What clients answer with a user and a password (protocol fact 5.1.2). A feed's name holds nothing to be quoted.
+pub(super) fn challenge(feed: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("Basic realm=\"Sluice feed {feed}\""))
+        .unwrap_or(HeaderValue::from_static("Basic realm=\"Sluice\""))
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode};
 use ring::digest;
 
 use super::Proxy;
-use super::document::{Document, TEXT};
+use super::document::TEXT;
 use super::failure::Failure;
 use super::feed::{Feed, Generation};
 use super::respond::{self, DOCUMENT_CACHING};
@@ -94,7 +94,7 @@ pub(super) fn answer_key(feed: &Feed, path: &str, base: &str, coding: Coding) ->
 
 /// Whether what lies in memory under this name may still be asked for: it is no answer (the text of search results), or
 /// one of these feeds as they are.
-pub(super) fn is_of(key: &str, feeds: &[Arc<Feed>]) -> bool {
+pub(super) fn is_of(key: &str, feeds: &[&Arc<Feed>]) -> bool {
     let mut parts = key.split('\u{1f}');
     let (name, generation) = (parts.next(), parts.next());
     name == Some(TEXT)
@@ -209,7 +209,7 @@ fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
     } else {
         Coding::Identity
     };
-    headers.insert(header::ETAG, etag(&shown.sources, &order.base, coding));
+    headers.insert(header::ETAG, etag(shown, &order.base, coding));
     let body = coded.unwrap_or(text);
     respond::reserve(&mut headers, body.len());
     let sources = || shown.sources.iter().map(|source| &source.entry);
@@ -237,13 +237,15 @@ fn gzip(text: &[u8]) -> Option<Bytes> {
     Some(encoder.finish().ok()?.into())
 }
 
-/// Our tag of an answer: a hash of what it is made of and for, the same on every instance.
-fn etag(sources: &[Document], base: &str, coding: Coding) -> HeaderValue {
+/// Our tag of an answer: a hash of what it is made of, how and for whom, the same on every instance.
+fn etag(shown: &Shown, base: &str, coding: Coding) -> HeaderValue {
     let mut context = digest::Context::new(&digest::SHA256);
     context.update(&[REWRITE_VERSION]);
-    for source in sources {
+    for source in &shown.sources {
         context.update(&source.entry.sha512);
     }
+    // A setting may have changed how the same documents are shown.
+    context.update(shown.how.word().as_bytes());
     context.update(base.as_bytes());
     context.update(coding.word().as_bytes());
     respond::etag_of(context.finish().as_ref())
@@ -255,10 +257,13 @@ impl How {
         match self {
             Self::AsIs => "as-is".into(),
             Self::CatalogLeaf(_) => "catalog-leaf".into(),
+            Self::CatalogList(_, kind) => format!("catalog-list-{kind:?}"),
             Self::InlinedPage { page, .. } => format!("page-{page}"),
             Self::Registration { .. } => "registration".into(),
+            Self::RepositorySignatures(claim) => format!("repository-signatures-{claim:?}"),
             Self::Search(_) => "search".into(),
-            Self::ServiceIndex => "service-index".into(),
+            Self::ServiceIndex(audit) => format!("service-index-{audit:?}"),
+            Self::ToolsList => "tools-list".into(),
             Self::VersionList => "version-list".into(),
             Self::VulnerabilityIndex => "vulnerability-index".into(),
         }

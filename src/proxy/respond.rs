@@ -16,7 +16,7 @@ use super::body::{Body, Source};
 use super::failure::Failure;
 use super::live::{Live, StoredRescue};
 use super::outcome::{Outcome, Reason, cache_status};
-use super::refusal::Refusal;
+use super::refusal::{Refusal, challenge};
 use super::words::{reason_phrase, words_for};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, Satisfied};
@@ -265,6 +265,7 @@ pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
         Refusal::Throttled(said) => (StatusCode::TOO_MANY_REQUESTS, said.clone()),
         Refusal::TooLarge(problem) => (StatusCode::PAYLOAD_TOO_LARGE, problem.clone()),
         Refusal::Unauthenticated { said, .. } => (StatusCode::UNAUTHORIZED, said.clone()),
+        Refusal::V2(said) => (StatusCode::GONE, said.clone()),
     };
     let note = Note::of(Outcome::Refused, Some(refusal.reason()));
     let mut response = plain(
@@ -293,15 +294,10 @@ pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
         | Refusal::Misdirected(_)
         | Refusal::NoSuchPath(_)
         | Refusal::Stalled
-        | Refusal::TooLarge(_) => {}
+        | Refusal::TooLarge(_)
+        | Refusal::V2(_) => {}
     }
     response
-}
-
-/// What clients answer with a user and a password (protocol fact 5.1.2). A feed's name holds nothing to be quoted.
-fn challenge(feed: &str) -> HeaderValue {
-    HeaderValue::try_from(format!("Basic realm=\"Sluice feed {feed}\""))
-        .unwrap_or(HeaderValue::from_static("Basic realm=\"Sluice\""))
 }
 
 /// A page of our own.

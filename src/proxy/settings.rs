@@ -29,6 +29,29 @@ pub struct Settings {
     pub stale_after: Duration,
     /// Without a copy, the longest that a request waits for the upstream.
     pub max_hold: Duration,
+    /// Where client binaries come from.
+    pub tools: ToolsSettings,
+}
+
+/// Where client binaries come from (protocol fact 2.9.5).
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct ToolsSettings {
+    /// URL of the list that names them, `tools.json`; without one none are served.
+    pub upstream: Option<String>,
+    /// How long the list stays fresh. Binaries stay for ever.
+    pub fresh: Duration,
+    /// Through what it is reached.
+    pub ways: WaySettings,
+}
+
+impl Default for ToolsSettings {
+    fn default() -> Self {
+        Self {
+            upstream: None,
+            fresh: Duration::from_secs(60 * 60),
+            ways: WaySettings::default(),
+        }
+    }
 }
 
 impl Default for Settings {
@@ -45,6 +68,7 @@ impl Default for Settings {
             max_abandoned_flights: 8,
             stale_after: Duration::from_secs(2),
             max_hold: Duration::from_secs(15),
+            tools: ToolsSettings::default(),
         }
     }
 }
@@ -60,6 +84,10 @@ pub struct FeedSettings {
     pub clients: Rules,
     /// What it is asked with.
     pub credential: Option<Credential>,
+    /// URL of another service index whose vulnerability data is this feed's. It is asked without credentials.
+    pub audit_upstream: Option<String>,
+    /// URL of the symbol server behind this feed's. It is asked without credentials.
+    pub symbols_upstream: Option<String>,
     /// How long its documents stay fresh.
     pub freshness: Freshness,
     /// What it does not show.
@@ -93,6 +121,8 @@ impl FeedSettings {
             upstream: upstream.to_owned(),
             clients: Rules::default(),
             credential: None,
+            audit_upstream: None,
+            symbols_upstream: None,
             freshness: Freshness::default(),
             block: BlockRules::default(),
             mode: Mode::Online,
@@ -113,10 +143,16 @@ pub struct Freshness {
     /// How long a page stays available after the last answer that named it (protocol fact 2.2.15): longer than the
     /// client's own 40 minutes (protocol fact 1.1.17).
     pub page_named: Duration,
+    /// The catalog's index and its newest page.
+    pub catalog: Duration,
     /// Search and autocomplete results.
     pub search: Duration,
     /// The service index.
     pub service_index: Duration,
+    /// The repository signatures: certificates can be withdrawn (protocol fact 2.6.11).
+    pub signatures: Duration,
+    /// The list of client binaries, of the tools upstream alone.
+    pub tools_list: Duration,
     /// The vulnerability index.
     pub vulnerability_index: Duration,
     /// The memory of a 404.
@@ -131,8 +167,11 @@ impl Default for Freshness {
             version_list: Duration::from_secs(60),
             registration: Duration::from_secs(5 * 60),
             page_named: Duration::from_secs(45 * 60),
+            catalog: Duration::from_secs(30),
             search: Duration::from_secs(60),
             service_index: Duration::from_secs(15 * 60),
+            signatures: Duration::from_secs(60 * 60),
+            tools_list: Duration::from_secs(60 * 60),
             vulnerability_index: Duration::from_secs(60 * 60),
             absence: Duration::from_secs(10),
             absence_in_outage: Duration::from_secs(7 * 24 * 60 * 60),
@@ -147,16 +186,23 @@ impl Freshness {
         let fresh_for = match class {
             Class::Autocomplete | Class::Search => FreshFor::Time(self.search),
             Class::CatalogLeaf
+            | Class::Certificate
             | Class::Icon
             | Class::License
             | Class::Manifest
             | Class::Package
             | Class::Readme
+            | Class::Symbols
+            | Class::Tool
             | Class::VulnerabilityPage => FreshFor::Ever,
+            // A page that a newer one has followed stays for ever: the index tells which (`view::catalog`).
+            Class::CatalogIndex | Class::CatalogPage => FreshFor::Time(self.catalog),
             Class::RegistrationIndex | Class::RegistrationLeaf | Class::RegistrationPage => {
                 FreshFor::Time(self.registration)
             }
+            Class::RepositorySignatures => FreshFor::Time(self.signatures),
             Class::ServiceIndex => FreshFor::Time(self.service_index),
+            Class::ToolsList => FreshFor::Time(self.tools_list),
             Class::VersionList => FreshFor::Time(self.version_list),
             Class::VulnerabilityIndex => FreshFor::Time(self.vulnerability_index),
         };
@@ -165,7 +211,10 @@ impl Freshness {
                 OldAbsence::AnswersInOutage(self.absence_in_outage)
             }
             Class::Autocomplete
+            | Class::CatalogIndex
             | Class::CatalogLeaf
+            | Class::CatalogPage
+            | Class::Certificate
             | Class::Icon
             | Class::License
             | Class::Manifest
@@ -173,8 +222,12 @@ impl Freshness {
             | Class::Readme
             | Class::RegistrationLeaf
             | Class::RegistrationPage
+            | Class::RepositorySignatures
             | Class::Search
             | Class::ServiceIndex
+            | Class::Symbols
+            | Class::Tool
+            | Class::ToolsList
             | Class::VulnerabilityIndex
             | Class::VulnerabilityPage => OldAbsence::Nothing,
         };

@@ -108,7 +108,7 @@ impl Snapshot {
         let response = respond::document(facts, &answer, &note);
         let is_logged = self.telemetry.logs_access();
         let subject = Subject {
-            feed: Some(Arc::clone(&known.feed.name)),
+            feed: Some(Arc::clone(&known.feed.label)),
             class: known.class.word(),
             id: known
                 .id

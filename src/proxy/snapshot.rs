@@ -11,9 +11,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio_util::sync::CancellationToken;
 
+use super::beside::{self, Beside};
 use super::feed::{AccessGeneration, Feed, Generation};
 use super::ignored::Ignored;
-use super::mode::ModeState;
+use super::mode::{Mode, ModeState};
 use super::settings::{FeedSettings, Settings};
 use super::shortcut::Shortcuts;
 use super::state::FeedError;
@@ -30,6 +31,8 @@ pub struct Snapshot {
     pub(super) settings: Settings,
     /// In the order of the configuration: the first is the default.
     pub(super) feeds: Vec<Arc<Feed>>,
+    /// Where client binaries come from.
+    pub(super) tools: Option<Arc<Feed>>,
     /// Forwarded headers that came and were not believed under these settings.
     pub(super) ignored: Ignored,
     /// What plain requests were found to mean under these settings.
@@ -40,15 +43,21 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    pub(super) fn new(settings: Settings, feeds: Vec<Arc<Feed>>, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(settings: Settings, mounted: Mounted, shared: Arc<Shared>) -> Self {
         Self {
             settings,
-            feeds,
+            feeds: mounted.feeds,
+            tools: mounted.tools,
             ignored: Ignored::default(),
             shortcuts: Shortcuts::new(),
             superseded: CancellationToken::new(),
             shared,
         }
+    }
+
+    /// The feeds and what stands beside them.
+    fn all_feeds(&self) -> Vec<&Arc<Feed>> {
+        with_beside(&self.feeds, self.tools.as_ref())
     }
 }
 
@@ -85,44 +94,115 @@ impl Reloads {
     }
 }
 
-/// The feeds that these settings describe. Those that `before` has are continued.
+/// The feeds that a configuration describes.
+#[derive(Debug)]
+pub(super) struct Mounted {
+    feeds: Vec<Arc<Feed>>,
+    tools: Option<Arc<Feed>>,
+}
+
+impl Mounted {
+    /// Tells each upstream's origin what it is probed with.
+    pub(super) fn set_probes(&self, upstream: &Upstream) {
+        for feed in with_beside(&self.feeds, self.tools.as_ref()) {
+            if let Err(error) = upstream.set_probe(&feed.settings.upstream, &feed.access) {
+                tracing::warn!(feed = &*feed.name, %error, "the upstream cannot be probed");
+            }
+        }
+    }
+}
+
+/// Feeds and what stands beside them. Feeds come last: of those that share an origin, one of them says how it is probed.
+fn with_beside<'a>(feeds: &'a [Arc<Feed>], tools: Option<&'a Arc<Feed>>) -> Vec<&'a Arc<Feed>> {
+    let beside = feeds.iter().flat_map(|feed| feed.beside.feeds());
+    beside.chain(tools).chain(feeds).collect()
+}
+
+/// What these settings describe. Feeds that `before` has are continued.
 ///
 /// # Errors
 /// [`FeedError`] if one cannot be mounted; nothing has changed then.
 pub(super) fn mount(
     settings: &Settings,
-    before: &[Arc<Feed>],
+    before: Option<&Snapshot>,
     reloads: &Reloads,
     means: &Means<'_>,
-) -> Result<Vec<Arc<Feed>>, FeedError> {
-    let generation = Generation(reloads.next());
+) -> Result<Mounted, FeedError> {
+    let mounting = Mounting {
+        before: before.map(Snapshot::all_feeds).unwrap_or_default(),
+        generation: Generation(reloads.next()),
+        reloads,
+        means,
+    };
     let mut feeds = Vec::with_capacity(settings.feeds.len());
     for feed in &settings.feeds {
-        let known = before.iter().find(|known| *known.name == *feed.name);
+        // What stands beside a feed is offline with it.
+        let mode = mounting.mode(&feed.name, feed.mode);
+        let beside = Beside {
+            audit: mounting.companion(beside::audit(feed), &mode)?,
+            symbols: mounting.companion(beside::symbols(feed), &mode)?,
+        };
+        feeds.push(mounting.feed(feed.clone(), beside, mode)?);
+    }
+    let tools = beside::tools(&settings.tools);
+    let tools = mounting.companion(tools, &Arc::new(ModeState::new(Mode::Online)))?;
+    Ok(Mounted { feeds, tools })
+}
+
+/// What feeds are mounted with.
+struct Mounting<'a> {
+    before: Vec<&'a Arc<Feed>>,
+    generation: Generation,
+    reloads: &'a Reloads,
+    means: &'a Means<'a>,
+}
+
+impl Mounting<'_> {
+    fn feed(
+        &self,
+        settings: FeedSettings,
+        beside: Beside,
+        mode: Arc<ModeState>,
+    ) -> Result<Arc<Feed>, FeedError> {
+        let named = |known: &&&Arc<Feed>| *known.name == *settings.name;
+        let same_upstream = |known: &&&Arc<Feed>| known.settings.upstream == settings.upstream;
+        let known = self.before.iter().find(named).filter(same_upstream);
         let same_access = known.filter(|known| {
             let old = &known.settings;
-            old.upstream == feed.upstream
-                && old.credential == feed.credential
-                && old.ways == feed.ways
+            old.credential == settings.credential && old.ways == settings.ways
         });
         let (access, asked_with) = match same_access {
             Some(known) => (known.access.clone(), known.asked_with),
-            None => (access(feed, means)?, AccessGeneration(reloads.next())),
+            None => (
+                access(&settings, self.means)?,
+                AccessGeneration(self.reloads.next()),
+            ),
         };
-        let mounted = match known.filter(|known| known.settings.upstream == feed.upstream) {
-            Some(known) => known.continued(feed.clone(), access, generation, asked_with),
-            None => {
-                // An operator's order is for the name, whatever stands behind it.
-                let mode = known.map_or_else(
-                    || Arc::new(ModeState::new(feed.mode)),
-                    |known| Arc::clone(&known.mode),
-                );
-                Feed::new(feed.clone(), access, generation, asked_with, mode)
-            }
-        };
-        feeds.push(Arc::new(mounted));
+        Ok(Arc::new(match known {
+            Some(known) => known.continued(settings, access, self.generation, asked_with, beside),
+            None => Feed::new(settings, access, self.generation, asked_with, beside, mode),
+        }))
     }
-    Ok(feeds)
+
+    /// A feed that stands beside another, if there is one.
+    fn companion(
+        &self,
+        settings: Option<FeedSettings>,
+        mode: &Arc<ModeState>,
+    ) -> Result<Option<Arc<Feed>>, FeedError> {
+        settings
+            .map(|settings| self.feed(settings, Beside::default(), Arc::clone(mode)))
+            .transpose()
+    }
+
+    /// The mode of a feed. An operator's order is for the name, whatever stands behind it.
+    fn mode(&self, name: &str, configured: Mode) -> Arc<ModeState> {
+        let known = self.before.iter().find(|known| *known.name == *name);
+        known.map_or_else(
+            || Arc::new(ModeState::new(configured)),
+            |known| Arc::clone(&known.mode),
+        )
+    }
 }
 
 /// What reads a secret again that can change.
@@ -143,15 +223,6 @@ fn access(feed: &FeedSettings, means: &Means<'_>) -> Result<Access, FeedError> {
         means.tasks,
     )
     .map_err(|why| FeedError::Credential(feed.name.clone(), why))
-}
-
-/// Tells each upstream's origin what it is probed with.
-pub(super) fn set_probes(upstream: &Upstream, feeds: &[Arc<Feed>]) {
-    for feed in feeds {
-        if let Err(error) = upstream.set_probe(&feed.settings.upstream, &feed.access) {
-            tracing::warn!(feed = &*feed.name, %error, "the upstream cannot be probed");
-        }
-    }
 }
 
 impl Proxy {
@@ -183,10 +254,12 @@ impl Proxy {
             clock: &self.clock,
             tasks: &self.tasks,
         };
-        let feeds = mount(&settings, &before.feeds, &self.reloads, &means)?;
-        set_probes(&self.upstream, &feeds);
-        for feed in &feeds {
-            let known = before.feeds.iter().find(|known| known.name == feed.name);
+        let mounted = mount(&settings, Some(&before), &self.reloads, &means)?;
+        mounted.set_probes(&self.upstream);
+        let snapshot = Snapshot::new(settings, mounted, Arc::clone(&before.shared));
+        for feed in snapshot.all_feeds() {
+            let mut known = before.all_feeds().into_iter();
+            let known = known.find(|known| known.name == feed.name);
             if known.is_some_and(|known| known.settings.upstream == feed.settings.upstream) {
                 continue;
             }
@@ -194,7 +267,6 @@ impl Proxy {
             // has to be asked for before it answers.
             self.store.raise(&feed.name, None, Raise::Refresh);
         }
-        let snapshot = Snapshot::new(settings, feeds, Arc::clone(&before.shared));
         self.current.store(Arc::new(snapshot));
         before.superseded.cancel();
         self.current.load().obey_modes();
@@ -203,7 +275,7 @@ impl Proxy {
         let current = self.current.load();
         self.store
             .answers()
-            .retain(|key| render::is_of(key, &current.feeds));
+            .retain(|key| render::is_of(key, &current.all_feeds()));
         if self.reloads.keeps_current.load(Ordering::Relaxed) {
             self.now().keep_current();
         }

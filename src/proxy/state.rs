@@ -73,7 +73,7 @@ impl Proxy {
                     "mode_by": cause.word(),
                     "index_known": feed.model().is_some(),
                     "credential_fault": fault,
-                    "troubles": feed.troubles.told(),
+                    "troubles": feed.troubles_told(),
                 })
             })
             .collect();

@@ -96,13 +96,19 @@ pub(super) fn subject_of(resource: &Resource) -> Subject {
 pub(super) fn class_of(resource: &Resource) -> Class {
     match resource {
         Resource::Autocomplete => Class::Autocomplete,
+        Resource::Catalog(rest) if rest == "index.json" => Class::CatalogIndex,
         Resource::Catalog(_) => Class::CatalogLeaf,
+        Resource::Certificate(_) => Class::Certificate,
         Resource::Content { file, .. } => file.class(),
         Resource::Link { .. } => Class::RegistrationLeaf,
         Resource::Publish(_) | Resource::SymbolPublish(_) => Class::Package,
         Resource::Registration { part, .. } => part.class(),
+        Resource::RepositorySignatures(_) => Class::RepositorySignatures,
         Resource::Search => Class::Search,
         Resource::ServiceIndex => Class::ServiceIndex,
+        Resource::Symbols(_) => Class::Symbols,
+        Resource::Tool(_) => Class::Tool,
+        Resource::ToolsList => Class::ToolsList,
         Resource::VersionList(_) => Class::VersionList,
         Resource::VulnerabilityIndex => Class::VulnerabilityIndex,
         Resource::VulnerabilityPage(_) => Class::VulnerabilityPage,
@@ -111,6 +117,8 @@ pub(super) fn class_of(resource: &Resource) -> Class {
 
 fn word_of(resource: &Resource) -> &'static str {
     match resource {
+        // Which part of it a path is, its documents tell.
+        Resource::Catalog(_) => "catalog",
         Resource::Link { .. } => "link",
         Resource::Publish(_) => "publish",
         Resource::SymbolPublish(_) => "symbol-publish",
@@ -130,8 +138,13 @@ pub(super) fn id_of(resource: &Resource) -> Option<&PackageId> {
         }
         Resource::Autocomplete
         | Resource::Catalog(_)
+        | Resource::Certificate(_)
+        | Resource::RepositorySignatures(_)
         | Resource::Search
         | Resource::ServiceIndex
+        | Resource::Symbols(_)
+        | Resource::Tool(_)
+        | Resource::ToolsList
         | Resource::VulnerabilityIndex
         | Resource::VulnerabilityPage(_) => None,
     }

@@ -131,12 +131,12 @@ impl Proxy {
             failure.log(key);
             return;
         };
-        let labels = [("feed", &*feed.name), ("status", status.as_str())];
+        let labels = [("feed", &*feed.label), ("status", status.as_str())];
         self.telemetry.add(&REFUSALS, &labels, 1);
         if feed.troubles.may_say(self.clock.instant()) {
             let has_credential = feed.access.has_credential();
             tracing::warn!(
-                feed = &*feed.name,
+                feed = &*feed.label,
                 origin,
                 status = status.as_u16(),
                 has_credential,

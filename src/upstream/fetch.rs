@@ -1,6 +1,7 @@
 //! Reads: one address followed to an answer.
 //!
-//! It refuses to send anything of a client but the `Via` of the request that it is asked for.
+//! It refuses to send anything of a client but the `Via` of the request that it is asked for and, to a symbol server, the
+//! checksum of the file.
 
 use std::sync::Arc;
 
@@ -8,7 +9,7 @@ use bytes::Bytes;
 use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
 };
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::Empty;
 use hyper::body::Incoming;
@@ -24,6 +25,9 @@ use super::line::Line;
 use super::retry::{self, Again, Counts, Pauses};
 use super::url::{Address, Origin};
 use super::{Shared, Upstream, redirect, tunnel};
+
+/// What a client knows of a portable PDB; nuget.org's symbol server answers 403 without it.
+const SYMBOL_CHECKSUM: HeaderName = HeaderName::from_static("symbolchecksum");
 
 /// How to ask.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -63,6 +67,8 @@ pub struct Fetch {
     pub hold: Instant,
     /// GET or HEAD.
     pub method: FetchMethod,
+    /// `SymbolChecksum` of a request to a symbol server, as the client sent it.
+    pub symbol_checksum: Option<HeaderValue>,
     /// The absolute address.
     pub url: String,
     /// To revalidate with.
@@ -369,6 +375,9 @@ impl Shared {
             }
         }
         line.introduce_to_proxy(headers);
+        if let Some(checksum) = &fetch.symbol_checksum {
+            headers.insert(SYMBOL_CHECKSUM, checksum.clone());
+        }
         Ok(request)
     }
 

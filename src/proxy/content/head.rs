@@ -71,8 +71,8 @@ impl Proxy {
                 let head = head_of(&fetched);
                 Ok(HeadLanded(Some((head.headers, head.identity.length))))
             }
-            StatusCode::NOT_FOUND | StatusCode::GONE => {
-                self.note_absent(want, epoch, fetched.status).await;
+            status if want.is_absence(status) => {
+                self.note_absent(want, epoch, status).await;
                 Ok(HeadLanded(None))
             }
             status => Err(status_failure(&fetched.origin, status)),

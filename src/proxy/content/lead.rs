@@ -9,7 +9,7 @@ use md5::Digest as _;
 
 use super::coding::Decoder;
 use super::list::Found;
-use super::{Framing, Want};
+use super::{FileFault, Framing, Want};
 use crate::cache::decision::Demand;
 use crate::cache::entry::Entry;
 use crate::cache::epoch::Epoch;
@@ -188,8 +188,10 @@ impl Proxy {
         {
             return Ok(Landed::Stored(stored.clone(), Outcome::Hit));
         }
-        // Whether there is a flat container, the service index says.
-        self.model(&ask.feed, &ask.via, ask.since).await?;
+        if want.version().is_some() {
+            // Whether there is a flat container, the service index says.
+            self.model(&ask.feed, &ask.via, ask.since).await?;
+        }
         if self.is_made_of_its_package(want) {
             return self.take_manifest(want, epoch).await;
         }
@@ -205,8 +207,8 @@ impl Proxy {
                 let age = fetched.headers.get(header::AGE);
                 Ok(self.confirmed(want, stored, age, epoch))
             }
-            (StatusCode::NOT_FOUND | StatusCode::GONE, _) => {
-                self.note_absent(want, epoch, fetched.status).await;
+            (status, _) if want.is_absence(status) => {
+                self.note_absent(want, epoch, status).await;
                 Ok(Landed::Absent)
             }
             (status, _) => Err(status_failure(&fetched.origin, status).into()),
@@ -379,7 +381,9 @@ impl Proxy {
         match verdict {
             Ok(()) => Ok(()),
             // What ends too early is the package's fault, all else the disk's.
-            Err(PackageFault::Io(error)) if error.kind() != ErrorKind::UnexpectedEof => {
+            Err(FileFault::Package(PackageFault::Io(error)))
+                if error.kind() != ErrorKind::UnexpectedEof =>
+            {
                 tracing::warn!(%error, "a file just written cannot be read");
                 Err(StoreFault::Io.into())
             }

@@ -11,7 +11,8 @@ impl Proxy {
     /// Raises the epoch of an id whose stored list disagrees with what the upstream just said of one version: the list
     /// is old (protocol facts 7.3.1, 7.3.2).
     pub(super) async fn compare_with_list(&self, want: &Want, found: Found) {
-        let Some(id) = want.ask.id.as_ref().filter(|_| want.is_package()) else {
+        let package = want.ask.id.as_ref().zip(want.version());
+        let Some((id, wanted)) = package.filter(|_| want.is_package()) else {
             return;
         };
         let list = self.list_ask(&want.ask.feed, id, &want.ask.via);
@@ -32,7 +33,7 @@ impl Proxy {
         let is_listed = versions
             .versions
             .iter()
-            .any(|text| Version::parse(text).is_ok_and(|version| version == want.version));
+            .any(|text| Version::parse(text).is_ok_and(|version| version == *wanted));
         let disagrees = match found {
             Found::Confirmed => false,
             Found::Fetched => !is_listed,
@@ -46,7 +47,7 @@ impl Proxy {
         {
             tracing::info!(
                 id = id.as_str(),
-                version = want.version.as_str(),
+                version = wanted.as_str(),
                 "the stored list is behind the upstream"
             );
             self.store

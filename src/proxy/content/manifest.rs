@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 
-use super::Want;
 use super::lead::{ContentState, Landed, Setback};
+use super::{File, Want};
 use crate::cache::decision::Demand;
 use crate::cache::epoch::Epoch;
 use crate::nuget::nupkg;
@@ -20,7 +20,7 @@ impl Proxy {
     /// Whether a file is made of its package.
     pub(super) fn is_made_of_its_package(&self, want: &Want) -> bool {
         let model = want.ask.feed.model();
-        want.file == Content::Manifest
+        matches!(want.file, File::OfPackage(_, Content::Manifest))
             && model.is_some_and(|model| model.is_without_flat_container())
     }
 
@@ -67,7 +67,7 @@ impl Proxy {
 
     /// The stored package that a manifest belongs to; `None` if the upstream has none.
     async fn package_of(&self, want: &Want) -> Result<Option<Stored>, Failure> {
-        let Some(id) = &want.ask.id else {
+        let (Some(id), Some(version)) = (&want.ask.id, want.version()) else {
             return Ok(None);
         };
         let query = Query {
@@ -78,7 +78,7 @@ impl Proxy {
             since: want.ask.since,
             via: &want.ask.via,
         };
-        let package = self.want(&query, id, &want.version, Content::Package, None);
+        let package = self.want(&query, id, version, Content::Package, None);
         let epoch = package.gate(self).epoch;
         if let Some(stored) = self.stored(&package.ask.key).await
             && stored.entry.epoch >= epoch

@@ -1,4 +1,4 @@
-//! Files of the flat container: streamed to everybody who waits while they are fetched once.
+//! Files, of the flat container and beside it: streamed to everybody who waits while they are fetched once.
 //!
 //! The leader writes into the store and tells how far it is; readers follow the file at their own pace. After the last
 //! byte come the checks, then the verdict. Only then is the body stored, and only then do readers get its end.
@@ -26,12 +26,13 @@ use super::live::{Live, Rescue, lost};
 use super::outcome::{Outcome, Reason};
 use super::past::{Past, PastFault};
 use super::respond::Facts;
-use super::route::Content;
+use super::route::{Class, Content};
 use crate::cache::decision::{Decision, Demand, decide};
 use crate::cache::epoch::{Epoch, Gate};
 use crate::cache::range::{self, Satisfied};
 use crate::flight::Ticket;
 use crate::nuget::nupkg::{self, PackageFault};
+use crate::nuget::signatures;
 use crate::nuget::version::Version;
 use crate::store::Stored;
 use crate::upstream::{FetchMethod, Fetched};
@@ -40,46 +41,79 @@ use crate::upstream::{FetchMethod, Fetched};
 #[derive(Clone, Debug)]
 pub(super) struct Want {
     pub(super) ask: Ask,
-    pub(super) version: Version,
-    pub(super) file: Content,
+    pub(super) file: File,
+}
+
+/// What a file is, which says how it is checked.
+#[derive(Clone, Debug)]
+pub(super) enum File {
+    /// The certificate with this SHA-256 in hex digits.
+    Certificate(String),
+    /// Of the flat container: of this version, this file.
+    OfPackage(Version, Content),
+    /// Whatever its place holds: a client binary, symbols.
+    Opaque,
 }
 
 impl Want {
     pub(super) fn is_package(&self) -> bool {
-        self.file == Content::Package
+        matches!(self.file, File::OfPackage(_, Content::Package))
+    }
+
+    /// The version that it is of, if it is of one.
+    pub(super) fn version(&self) -> Option<&Version> {
+        match &self.file {
+            File::OfPackage(version, _) => Some(version),
+            File::Certificate(_) | File::Opaque => None,
+        }
+    }
+
+    /// Whether a status says that the upstream has no such file. Symbol servers say so with a 403 too: to whoever names no
+    /// checksum, and where a blob store that does not list stands behind them.
+    fn is_absence(&self, status: StatusCode) -> bool {
+        matches!(status, StatusCode::NOT_FOUND | StatusCode::GONE)
+            || (status == StatusCode::FORBIDDEN && self.ask.class == Class::Symbols)
     }
 
     /// Whether it is never a page for people.
     fn is_archive(&self) -> bool {
-        matches!(self.file, Content::Manifest | Content::Package)
+        let may_be_page = matches!(
+            self.file,
+            File::OfPackage(_, Content::Icon | Content::License | Content::Readme)
+        );
+        !may_be_page
     }
 
     /// Checks a whole body: a package against the id and version of its URL, a manifest likewise.
-    pub(super) fn check(&self, mut reader: impl Read + Seek) -> Result<(), PackageFault> {
-        let Some(id) = &self.ask.id else {
-            return Ok(());
+    pub(super) fn check(&self, mut reader: impl Read + Seek) -> Result<(), FileFault> {
+        let mut first = |max_bytes| {
+            let mut bytes = Vec::new();
+            let mut limited = reader.by_ref().take(max_bytes);
+            limited.read_to_end(&mut bytes).map_err(PackageFault::Io)?;
+            Ok::<_, PackageFault>(bytes)
         };
-        match self.file {
-            Content::Icon | Content::License | Content::Readme => Ok(()),
-            Content::Manifest => {
-                let mut text = Vec::new();
-                reader
-                    .by_ref()
-                    .take(MAX_MANIFEST_BYTES)
-                    .read_to_end(&mut text)
-                    .map_err(PackageFault::Io)?;
-                nupkg::check_nuspec(&text, id, &self.version)
+        match (&self.file, &self.ask.id) {
+            (File::Certificate(sha256), _) => {
+                signatures::check_certificate(&first(MAX_CERTIFICATE_BYTES)?, sha256)
+                    .map_err(FileFault::Bad)
             }
-            Content::Package => nupkg::check_package(reader, id, &self.version),
+            (File::OfPackage(version, Content::Manifest), Some(id)) => Ok(nupkg::check_nuspec(
+                &first(MAX_MANIFEST_BYTES)?,
+                id,
+                version,
+            )?),
+            (File::OfPackage(version, Content::Package), Some(id)) => {
+                Ok(nupkg::check_package(reader, id, version)?)
+            }
+            (File::OfPackage(..) | File::Opaque, _) => Ok(()),
         }
     }
 
     /// The epoch that gates it: raised only by a delete or purge of its version.
     fn gate(&self, proxy: &Proxy) -> Gate {
         let id = self.ask.id.as_ref().map_or("", |id| id.as_str());
-        let epoch = proxy
-            .store
-            .version_gate(&self.ask.feed.name, id, self.version.as_str());
+        let version = self.version().map_or("", Version::as_str);
+        let epoch = proxy.store.version_gate(&self.ask.feed.name, id, version);
         Gate {
             epoch,
             published_at: None,
@@ -89,6 +123,32 @@ impl Want {
 
 /// Largest manifest that is read for its check: real ones have some kilobytes.
 const MAX_MANIFEST_BYTES: u64 = 4 << 20;
+/// Largest certificate that can pass its check: real ones have two kilobytes.
+const MAX_CERTIFICATE_BYTES: u64 = 1 << 20;
+
+/// What is wrong with a whole body.
+#[derive(Debug)]
+pub(super) enum FileFault {
+    /// In words.
+    Bad(String),
+    /// With a package or its manifest.
+    Package(PackageFault),
+}
+
+impl std::fmt::Display for FileFault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Bad(problem) => f.write_str(problem),
+            Self::Package(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl From<PackageFault> for FileFault {
+    fn from(fault: PackageFault) -> Self {
+        Self::Package(fault)
+    }
+}
 
 /// How a file is delivered.
 #[derive(Debug)]
@@ -124,7 +184,7 @@ impl Proxy {
     ) -> Result<Delivery, Failure> {
         let ask = &want.ask;
         if let Some(id) = &ask.id {
-            ask.feed.check_rules(id, Some(&want.version))?;
+            ask.feed.check_rules(id, want.version())?;
         }
         let (stored, gate) = (self.stored(&ask.key).await, want.gate(self));
         let absence = self.store.absence(&ask.key).await;
@@ -297,7 +357,7 @@ impl Proxy {
             Some(fetched) => fetched,
             None => Box::pin(self.ask_for(want, FetchMethod::Get, None)).await?,
         };
-        if matches!(fetched.status, StatusCode::NOT_FOUND | StatusCode::GONE) {
+        if want.is_absence(fetched.status) {
             return Ok(Delivery::Absent(Missing::default()));
         }
         let (head, mut past) = past_of(want, fetched)?;

@@ -5,8 +5,14 @@
 pub enum Class {
     /// Autocomplete results.
     Autocomplete,
+    /// The catalog's index.
+    CatalogIndex,
     /// A catalog leaf.
     CatalogLeaf,
+    /// A page of the catalog.
+    CatalogPage,
+    /// A certificate that the repository signatures name.
+    Certificate,
     /// `icon` of a package.
     Icon,
     /// `license` of a package.
@@ -23,10 +29,18 @@ pub enum Class {
     RegistrationLeaf,
     /// A registration page.
     RegistrationPage,
+    /// The repository signatures.
+    RepositorySignatures,
     /// Search results.
     Search,
     /// The service index.
     ServiceIndex,
+    /// A file of a symbol server.
+    Symbols,
+    /// A client binary.
+    Tool,
+    /// The list of client binaries.
+    ToolsList,
     /// A flat container version list.
     VersionList,
     /// The vulnerability index.
@@ -47,7 +61,10 @@ impl Class {
     pub fn word(self) -> &'static str {
         match self {
             Self::Autocomplete => "autocomplete",
+            Self::CatalogIndex => "catalog-index",
             Self::CatalogLeaf => "catalog-leaf",
+            Self::CatalogPage => "catalog-page",
+            Self::Certificate => "certificate",
             Self::Icon => "icon",
             Self::License => "license",
             Self::Manifest => "manifest",
@@ -56,8 +73,12 @@ impl Class {
             Self::RegistrationIndex => "registration-index",
             Self::RegistrationLeaf => "registration-leaf",
             Self::RegistrationPage => "registration-page",
+            Self::RepositorySignatures => "repository-signatures",
             Self::Search => "search",
             Self::ServiceIndex => "service-index",
+            Self::Symbols => "symbols",
+            Self::Tool => "tool",
+            Self::ToolsList => "tools-list",
             Self::VersionList => "version-list",
             Self::VulnerabilityIndex => "vulnerability-index",
             Self::VulnerabilityPage => "vulnerability-page",

@@ -4,12 +4,15 @@
 //! and without a final slash (protocol facts 1.2.4, 4.1.1). It refuses to look at anything but method-free text.
 
 mod class;
+mod v2;
 
 use std::fmt;
 
 use percent_encoding::percent_decode_str;
 
 use crate::nuget::id::PackageId;
+use crate::nuget::service_index::SignaturesVersion;
+use crate::nuget::signatures;
 use crate::nuget::version::Version;
 
 pub use self::class::Class;
@@ -100,13 +103,24 @@ pub struct Published {
     pub as_typed: String,
 }
 
-/// A resource of a feed.
+/// Where a symbol server has a file: `{file}/{key}/{file}` (Simple Symbol Query Protocol).
+#[derive(Clone, Debug, Eq, Hash, PartialEq)]
+pub struct SymbolPath {
+    /// As typed: servers fold case, but it is theirs to do.
+    pub as_typed: String,
+    /// In lower case and without escapes: the same for every spelling.
+    pub canonical: String,
+}
+
+/// A resource of a feed, or of what is served beside the feeds.
 #[derive(Clone, Debug, Eq, Hash, PartialEq)]
 pub enum Resource {
     /// Autocomplete.
     Autocomplete,
     /// A document below the catalog's base: the rest of the path as written.
     Catalog(String),
+    /// A certificate of the repository signatures, by its SHA-256 in lower-case hex digits.
+    Certificate(String),
     /// A file of the flat container.
     Content {
         /// The id.
@@ -138,12 +152,20 @@ pub enum Resource {
         /// Which document.
         part: RegistrationPart,
     },
+    /// One version of the repository signatures.
+    RepositorySignatures(SignaturesVersion),
     /// Search.
     Search,
     /// The service index.
     ServiceIndex,
     /// Symbol push.
     SymbolPublish(Option<Published>),
+    /// A file of the symbol server.
+    Symbols(SymbolPath),
+    /// A client binary, by the token of its release.
+    Tool(String),
+    /// The list of client binaries.
+    ToolsList,
     /// A version list.
     VersionList(PackageId),
     /// The vulnerability index.
@@ -161,6 +183,10 @@ pub enum Route {
     Health,
     /// `/`, for people.
     Home,
+    /// A resource of the tools upstream, below `/-/`.
+    Tools(Resource),
+    /// A path of the V2 protocol, and its first segment: the name of a feed, perhaps.
+    V2(String),
 }
 
 /// Why a path leads nowhere.
@@ -206,10 +232,25 @@ pub fn parse(path: &str) -> Result<Route, RouteError> {
     for segment in raw.split('/') {
         segments.push(decode(segment)?);
     }
-    let segments: Vec<Segment<'_>> = segments;
+    match lead(&segments) {
+        Err(RouteError::Unknown) if v2::is_v2(segments.iter().map(|segment| &*segment.text)) => {
+            let first = segments.first().map(|segment| segment.text.to_string());
+            Ok(Route::V2(first.unwrap_or_default()))
+        }
+        route => route,
+    }
+}
+
+/// Where decoded segments lead.
+fn lead(segments: &[Segment<'_>]) -> Result<Route, RouteError> {
     match segments.first().map(|segment| &*segment.text) {
-        Some("-") => match &*segments {
+        Some("-") => match segments {
             [_, healthz] if healthz.text == "healthz" => Ok(Route::Health),
+            [_, list] if list.text == "tools.json" => Ok(Route::Tools(Resource::ToolsList)),
+            // The name is for whoever saves the file.
+            [_, tools, token, _] if tools.text == "tools" => Ok(Route::Tools(Resource::Tool(
+                token.text.clone().into_owned(),
+            ))),
             _ => Err(RouteError::Unknown),
         },
         Some("v3") => Ok(Route::Feed(None, resource(&segments[1..])?)),
@@ -251,9 +292,11 @@ fn resource(segments: &[Segment<'_>]) -> Result<Resource, RouteError> {
             id: package_id(id)?,
             part: registration_part(rest),
         }),
+        ("repository-signatures", rest) => repository_signatures(rest),
         ("search", []) => Ok(Resource::Search),
         ("autocomplete", []) => Ok(Resource::Autocomplete),
         ("package", rest) => Ok(Resource::Publish(published(rest)?)),
+        ("symbols", rest @ [_, _, _]) => Ok(Resource::Symbols(symbol_path(rest))),
         ("symbolpackage", rest) => Ok(Resource::SymbolPublish(published(rest)?)),
         ("vulnerabilities", [page]) if page.text == "index.json" => {
             Ok(Resource::VulnerabilityIndex)
@@ -269,6 +312,34 @@ fn resource(segments: &[Segment<'_>]) -> Result<Resource, RouteError> {
             digest: digest.text.clone().into_owned(),
         }),
         _ => Err(RouteError::Unknown),
+    }
+}
+
+/// A version's document, or a certificate that one of them names.
+fn repository_signatures(segments: &[Segment<'_>]) -> Result<Resource, RouteError> {
+    match segments {
+        [folder, file] if folder.text == "certificates" => {
+            let sha256 = strip_suffix(&file.text, ".crt").map(str::to_lowercase);
+            let sha256 = sha256.filter(|text| signatures::is_sha256(text));
+            sha256.map(Resource::Certificate).ok_or(RouteError::Unknown)
+        }
+        [version, index] if index.text.eq_ignore_ascii_case("index.json") => SignaturesVersion::ALL
+            .into_iter()
+            .find(|known| known.as_str() == version.text)
+            .map(Resource::RepositorySignatures)
+            .ok_or(RouteError::Unknown),
+        _ => Err(RouteError::Unknown),
+    }
+}
+
+fn symbol_path(segments: &[Segment<'_>]) -> SymbolPath {
+    let canonical: Vec<_> = segments
+        .iter()
+        .map(|segment| segment.text.to_lowercase())
+        .collect();
+    SymbolPath {
+        as_typed: join(segments),
+        canonical: canonical.join("/"),
     }
 }
 

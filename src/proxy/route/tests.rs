@@ -185,11 +185,58 @@ fn what_makes_no_sense_is_refused_with_its_reason() {
 }
 
 #[test]
+fn files_beside_the_flat_container_have_their_paths() {
+    let hex = "3f9001ea83c560d712c24cf213c3d312cb3bff51ee89435d3430bd06b5d0eece";
+    for spelled in [hex.to_owned(), hex.to_uppercase()] {
+        check(
+            &format!("/v3/repository-signatures/certificates/{spelled}.crt"),
+            Resource::Certificate(hex.into()),
+        );
+    }
+    for version in SignaturesVersion::ALL {
+        check(
+            &format!("/v3/repository-signatures/{}/index.json", version.as_str()),
+            Resource::RepositorySignatures(version),
+        );
+    }
+    check(
+        "/v3/symbols/A%20b.pdb/KEYffffffff/A%20b.pdb",
+        Resource::Symbols(SymbolPath {
+            as_typed: "A%20b.pdb/KEYffffffff/A%20b.pdb".into(),
+            canonical: "a b.pdb/keyffffffff/a b.pdb".into(),
+        }),
+    );
+    assert_eq!(
+        parse("/-/tools.json"),
+        Ok(Route::Tools(Resource::ToolsList))
+    );
+    let tool = Route::Tools(Resource::Tool("0123".into()));
+    assert_eq!(parse("/-/tools/0123/nuget.exe"), Ok(tool));
+}
+
+#[test]
+fn paths_of_v2_are_told_apart_from_what_lies_nowhere() {
+    for (path, first) in [
+        ("/api/v2", "api"),
+        ("/nuget/FindPackagesById()", "nuget"),
+        ("/v3/Packages(Id='a',Version='1')", "v3"),
+        ("/nuget/v3/$metadata", "nuget"),
+        ("/nuget/api/v2/package/a/1.0.0", "nuget"),
+    ] {
+        assert_eq!(parse(path), Ok(Route::V2(first.into())), "{path}");
+    }
+    // What has a place is served, whatever it is called.
+    check(
+        "/v3/flatcontainer/v2/index.json",
+        Resource::VersionList(id("v2")),
+    );
+}
+
+#[test]
 fn what_lies_nowhere_is_unknown() {
     for path in [
         "/v3",
         "/nuget",
-        "/nuget/v2",
         "/v3/flatcontainer",
         "/v3/flatcontainer/a",
         "/v3/flatcontainer/a/1.0/other.txt",
@@ -197,6 +244,13 @@ fn what_lies_nowhere_is_unknown() {
         "/v3/link/h/a/1.0",
         "/v3/package/a",
         "/-/metrics",
+        "/-/tools",
+        "/-/tools/0123456789abcdef",
+        "/v3/repository-signatures/6.0.0/index.json",
+        "/v3/repository-signatures/5.0.0",
+        "/v3/repository-signatures/certificates/ab.crt",
+        "/v3/symbols/a.pdb/k",
+        "/v3/symbols/pingme.txt",
         "/favicon.ico",
         "/v3/vulnerabilities",
     ] {

@@ -3,10 +3,13 @@
 //! The plain case is one document with its links pointed at us. A version list for an upstream without a flat container
 //! is made of registrations; a page that the upstream has replaced is answered by the one that covers it.
 
+mod catalog;
 mod links;
 mod registrations;
 mod sieve;
+mod signatures;
 mod text;
+mod tools;
 mod vulnerabilities;
 
 use std::sync::Arc;
@@ -14,6 +17,7 @@ use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
 
+pub(super) use self::catalog::CatalogPages;
 use self::registrations::version_in;
 pub(super) use self::text::How;
 use super::Proxy;
@@ -28,7 +32,8 @@ use crate::cache::decision::Demand;
 use crate::cache::freshness::Deadline;
 use crate::cache::key::Key;
 use crate::nuget::id::PackageId;
-use crate::nuget::service_index;
+use crate::nuget::service_index::{self, Audit};
+use crate::nuget::signatures::Claim;
 
 /// How long a model is used that could not be confirmed: asking for the index with every fetch would hold each up.
 const UNCONFIRMED_MODEL: Duration = Duration::from_secs(10);
@@ -177,19 +182,13 @@ impl Proxy {
                 self.plain(query, resource, Class::Autocomplete, None, How::AsIs)
                     .await
             }
-            Resource::Catalog(_) => {
-                let model = self.model(query.feed, query.via, query.since).await?;
-                self.plain(
-                    query,
-                    resource,
-                    Class::CatalogLeaf,
-                    None,
-                    How::CatalogLeaf(model),
-                )
-                .await
-            }
+            Resource::Catalog(rest) => self.catalog(query, rest).await,
             Resource::Registration { hive, id, part } => {
                 self.registration(query, hive, id, part).await
+            }
+            Resource::RepositorySignatures(version) => {
+                self.repository_signatures(query, *version, Claim::AsUpstream)
+                    .await
             }
             Resource::Search => {
                 let model = self.model(query.feed, query.via, query.since).await?;
@@ -197,6 +196,7 @@ impl Proxy {
                     .await
             }
             Resource::ServiceIndex => self.service_index(query).await,
+            Resource::ToolsList => self.tools_list(query).await,
             Resource::VersionList(id) => self.version_list(query, id).await,
             Resource::VulnerabilityIndex => {
                 query.feed.note_audit();
@@ -210,12 +210,13 @@ impl Proxy {
                 .await
             }
             Resource::VulnerabilityPage(token) => self.vulnerability_page(query, token).await,
-            Resource::Content { .. }
+            Resource::Certificate(_)
+            | Resource::Content { .. }
             | Resource::Link { .. }
             | Resource::Publish(_)
-            | Resource::SymbolPublish(_) => {
-                Err(Failure::Internal("a resource that is no document"))
-            }
+            | Resource::SymbolPublish(_)
+            | Resource::Symbols(_)
+            | Resource::Tool(_) => Err(Failure::Internal("a resource that is no document")),
         }
     }
 
@@ -233,7 +234,11 @@ impl Proxy {
         {
             self.learn(query.feed, &ask, document, *outcome)?;
         }
-        Ok(self.shown(&ask, obtained, How::ServiceIndex))
+        let audit = match query.feed.beside.audit {
+            None => Audit::OfUpstream,
+            Some(_) => Audit::OfAnother,
+        };
+        Ok(self.shown(&ask, obtained, How::ServiceIndex(audit)))
     }
 
     /// One document, one way to show it.

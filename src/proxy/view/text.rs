@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
+use crate::nuget::catalog_list::{self, ListKind};
 use crate::nuget::id::PackageId;
-use crate::nuget::service_index::{self, OurLinks};
+use crate::nuget::service_index::{self, Audit, OurLinks};
+use crate::nuget::signatures::{self, Claim};
 use crate::nuget::version::Version;
-use crate::nuget::{catalog, registration, search, splice, version_list, vulnerabilities};
+use crate::nuget::{catalog, registration, search, splice, tools, version_list, vulnerabilities};
 use crate::proxy::document::Document;
 use crate::proxy::links::Linker;
 use crate::proxy::model::Model;
@@ -18,6 +20,8 @@ pub(in crate::proxy) enum How {
     /// The text of the first source as it is.
     AsIs,
     CatalogLeaf(Arc<Model>),
+    /// The index or a page of the catalog.
+    CatalogList(Arc<Model>, ListKind),
     /// A page that was inlined in an index: this one of it.
     InlinedPage {
         model: Arc<Model>,
@@ -32,8 +36,10 @@ pub(in crate::proxy) enum How {
         /// Of a leaf, the version that its URL names: the document may not say it.
         version: Option<Version>,
     },
+    RepositorySignatures(Claim),
     Search(Arc<Model>),
-    ServiceIndex,
+    ServiceIndex(Audit),
+    ToolsList,
     /// Lists every version of all sources.
     VersionList,
     VulnerabilityIndex,
@@ -55,6 +61,9 @@ impl How {
             id,
             version: None,
         };
+        let links = OurLinks {
+            base: base.to_owned(),
+        };
         let rewritten = match self {
             Self::AsIs => return Ok(first.text.clone()),
             Self::CatalogLeaf(model) => {
@@ -66,6 +75,11 @@ impl How {
                     .and_then(|id| PackageId::parse(id).ok());
                 let edits = linker(model, None, id.as_ref())
                     .others(&leaf.links, leaf.details.version.as_deref());
+                splice::splice(text, edits)
+            }
+            Self::CatalogList(model, kind) => {
+                let list = catalog_list::read(*kind, text).map_err(|_| "a stored catalog list")?;
+                let edits = linker(model, None, None).others(&list.links, None);
                 splice::splice(text, edits)
             }
             Self::InlinedPage {
@@ -98,17 +112,21 @@ impl How {
                 let results = search::read_search(text).map_err(|_| "search results")?;
                 splice::splice(text, linker(model, None, None).others(&results.links, None))
             }
-            Self::ServiceIndex => {
+            Self::RepositorySignatures(claim) => signatures::render(text, *claim, |certificate| {
+                links.certificate(&certificate.sha256)
+            })
+            .map_err(|_| "stored repository signatures")?,
+            Self::ServiceIndex(audit) => {
                 let index = service_index::read(text).map_err(|_| "a stored service index")?;
-                index.render(&OurLinks {
-                    base: base.to_owned(),
-                })
+                index.render(&links, *audit)
             }
+            Self::ToolsList => tools::render(text, |release| {
+                // Beside the feeds; the name is for whoever saves the file.
+                format!("{base}tools/{}/{}", release.token(), release.file_name())
+            })
+            .map_err(|_| "a stored tools list")?,
             Self::VersionList => version_list::render_version_list(&versions_of(sources)?),
             Self::VulnerabilityIndex => {
-                let links = OurLinks {
-                    base: base.to_owned(),
-                };
                 vulnerabilities::render_index(text, |page| links.vulnerability_page(&page.token()))
                     .map_err(|_| "a stored vulnerability index")?
             }

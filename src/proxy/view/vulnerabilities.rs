@@ -24,6 +24,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(60);
 /// Data that the upstream has not confirmed for this long is still served, with a warning in the log.
 const OLD_DATA: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
+/// Time between two such warnings: whoever reads the log has read the one before.
+const WARNING_PAUSE: Duration = Duration::from_secs(24 * 60 * 60);
+
 const DATA_AGE: Family = Family {
     name: "sluice_vulnerability_data_age_seconds",
     help: "Time since the upstream last confirmed a feed's vulnerability index.",
@@ -120,12 +123,22 @@ impl Proxy {
     }
 
     async fn watch_vulnerabilities(&self, feed: &Arc<Feed>) {
-        let interval = feed.settings.freshness.vulnerability_index;
+        let source = feed.audit_source();
+        let interval = source.settings.freshness.vulnerability_index;
         loop {
             let asked = self.clock.instant();
             let pause = match self.refresh_vulnerabilities(feed, asked).await {
                 Ok(pause) => pause,
-                Err(Failure::NotOffered(_)) => interval,
+                Err(Failure::NotOffered(_)) => {
+                    if feed.beside.audit.is_some() {
+                        tracing::warn!(
+                            feed = &*feed.name,
+                            upstream = source.settings.upstream,
+                            "the upstream named for vulnerability data offers none"
+                        );
+                    }
+                    interval
+                }
                 Err(failure) => {
                     tracing::info!(feed = &*feed.name, reason = %failure.reason(), "vulnerability data is not at hand");
                     tokio::time::sleep(TRY_AGAIN).await;
@@ -133,7 +146,7 @@ impl Proxy {
                 }
             };
             tokio::time::sleep(pause.max(MIN_PAUSE)).await;
-            while !feed.take_audit() {
+            while !source.take_audit() {
                 tokio::time::sleep(interval.max(MIN_PAUSE)).await;
             }
         }
@@ -145,8 +158,9 @@ impl Proxy {
         feed: &Arc<Feed>,
         since: Instant,
     ) -> Result<Duration, Failure> {
+        let source = feed.audit_source();
         let query = Query {
-            feed,
+            feed: source,
             base: "",
             query: "",
             demand: Demand::None,
@@ -166,7 +180,7 @@ impl Proxy {
             return Ok(TRY_AGAIN);
         };
         self.tell_age(feed, self.clock.since(document.entry.validated_at));
-        let until = feed
+        let until = source
             .policy(ask.class)
             .fresh_until(&document.entry, &self.gate(&ask));
         Ok(match until {
@@ -181,7 +195,7 @@ impl Proxy {
     fn tell_age(&self, feed: &Feed, age: Duration) {
         self.telemetry
             .set(&DATA_AGE, &[("feed", &feed.name)], age.as_secs());
-        if age > OLD_DATA {
+        if age > OLD_DATA && feed.take_warning(self.clock.now(), WARNING_PAUSE) {
             let days = age.as_secs() / 86_400;
             tracing::warn!(feed = &*feed.name, days, "the vulnerability data is old");
         }

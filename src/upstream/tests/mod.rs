@@ -299,6 +299,7 @@ impl Bench {
             access: self.access.clone(),
             hold: self.clock.instant() + self.upstream.settings().max_hold,
             method: FetchMethod::Get,
+            symbol_checksum: None,
             url: url.into(),
             validators: None,
             via: Vec::new(),

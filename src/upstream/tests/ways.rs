@@ -164,6 +164,7 @@ impl Scene {
             access: self.access.clone(),
             hold: Clock::system().instant() + Duration::from_secs(15),
             method: FetchMethod::Get,
+            symbol_checksum: None,
             url: "https://feed.test/a".into(),
             validators: None,
             via: Vec::new(),
