@@ -21,6 +21,13 @@ pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};
 
+/// A certificate and its key, as PEM files.
+#[derive(Clone, Debug)]
+pub(crate) struct Pair {
+    pub(crate) certificate: PathBuf,
+    pub(crate) key: PathBuf,
+}
+
 /// The folder with the reference upstream, its packages, the traces and the client's bundle:
 /// `SLUICE_SHARED`, else `../shared` beside this repository.
 ///

@@ -3,6 +3,7 @@
 //! It listens on 127.0.0.1 to 127.0.0.5 with one port. What leaks past the proxy is seen here:
 //! every request that Sluice makes carries its `Via`.
 
+use super::Pair;
 use super::http::{Reply, Request, ask};
 use super::process::{Process, Signal};
 use std::collections::BTreeMap;
@@ -24,6 +25,8 @@ pub(crate) struct Settings {
     pub(crate) rate: Option<u32>,
     /// Real, repository-signed packages only.
     pub(crate) signed_only: bool,
+    /// What it serves https with. What it was asked is then not to be had, for this asks it in plain HTTP.
+    pub(crate) tls: Option<Pair>,
 }
 
 /// One request as the upstream saw it.
@@ -65,7 +68,8 @@ impl Upstream {
 
     /// Its service index.
     pub(crate) fn source(&self) -> String {
-        format!("http://{}/v3/index.json", self.address())
+        let scheme = self.settings.tls.as_ref().map_or("http", |_| "https");
+        format!("{scheme}://{}/v3/index.json", self.address())
     }
 
     /// The index of its feed that is shaped like Artifactory.
@@ -213,6 +217,9 @@ fn spawn(port: u16, settings: &Settings, folder: &Path) -> Process {
     }
     if settings.signed_only {
         command.arg("--signed-only");
+    }
+    if let Some(pair) = &settings.tls {
+        command.arg("--tls").arg(&pair.certificate).arg(&pair.key);
     }
     let mut process = Process::start(
         &mut command,

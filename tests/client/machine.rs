@@ -42,10 +42,10 @@ impl Outcome {
 /// The machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
-    /// The certificate authorities that it trusts, if not the system's.
-    authorities: Option<PathBuf>,
     root: PathBuf,
     sdk: PathBuf,
+    /// Of its user's environment, beyond the folders.
+    variables: Vec<(&'static str, String)>,
 }
 
 impl Machine {
@@ -53,9 +53,9 @@ impl Machine {
     /// nuget.org.
     pub(crate) fn new(root: &Path, sdk: &Path) -> Self {
         let machine = Self {
-            authorities: None,
             root: root.to_owned(),
             sdk: sdk.to_owned(),
+            variables: Vec::new(),
         };
         for folder in ["home", "tmp", "work"] {
             std::fs::create_dir_all(root.join(folder)).expect("folders can be made");
@@ -68,7 +68,12 @@ impl Machine {
 
     /// Has it trust the authorities of this PEM file, as .NET on Linux is told.
     pub(crate) fn trust(&mut self, authorities: &Path) {
-        self.authorities = Some(authorities.to_owned());
+        self.set("SSL_CERT_FILE", &authorities.display().to_string());
+    }
+
+    /// Sets a variable of its user's environment.
+    pub(crate) fn set(&mut self, name: &'static str, value: &str) {
+        self.variables.push((name, value.to_owned()));
     }
 
     /// The user's home.
@@ -178,7 +183,7 @@ impl Machine {
             .env("NUGET_HTTP_CACHE_PATH", self.root.join("http"))
             .env("NUGET_PLUGINS_CACHE_PATH", self.root.join("plugins"))
             .env("NUGET_SCRATCH", self.root.join("scratch"))
-            .envs(self.authorities.iter().map(|file| ("SSL_CERT_FILE", file)))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .output()
             .unwrap_or_else(|error| panic!("{words:?}: {error}"));

@@ -23,6 +23,7 @@
 mod harness;
 
 mod access;
+mod authority;
 mod commands;
 mod crowds;
 mod direct;
@@ -35,6 +36,7 @@ mod run;
 #[path = "../servers/mod.rs"]
 mod servers;
 mod shapes;
+mod signatures;
 mod sources;
 mod stage;
 mod suite;

@@ -161,8 +161,7 @@ fn a_private_feed_needs_no_credentials_at_the_client() {
 }
 
 /// Types of the upstream that Sluice does not offer over http, each with its reason.
-const DROPPED: [(&str, &str); 4] = [
-    ("Catalog/", "the catalog's index and pages are not served"),
+const DROPPED: [(&str, &str); 3] = [
     ("LegacyGallery", "it is a V2 feed"),
     ("PackageDisplayMetadataUriTemplate", "no client reads it"),
     (

@@ -1,70 +1,46 @@
 //! Over https: Sluice serves TLS itself with a certificate of a private authority, which the client is told to trust.
 
+use crate::authority::Authority;
 use crate::harness::sluice::{Settings, Sluice};
 use crate::harness::upstream::{self, Upstream};
 use crate::machine::Machine;
 use crate::publish::pack;
 use crate::stage::{LEAST_REQUESTS, restore_solution, say};
 use crate::suite::{Turn, turn};
-use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
-use std::path::{Path, PathBuf};
-
-/// An authority of our own.
-struct Authority {
-    issuer: Issuer<'static, KeyPair>,
-    /// Its certificate, as the client is told of it.
-    file: PathBuf,
-}
-
-impl Authority {
-    fn new(folder: &Path) -> Self {
-        let mut params = CertificateParams::new(Vec::new()).expect("parameters");
-        params
-            .distinguished_name
-            .push(DnType::CommonName, "Test Root");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.self_signed(&key).expect("a certificate");
-        let file = folder.join("root.pem");
-        std::fs::write(&file, certificate.pem()).expect("it can be written");
-        Self {
-            issuer: Issuer::new(params, key),
-            file,
-        }
-    }
-
-    /// Writes a new certificate for 127.0.0.1 and its key.
-    fn certify(&self, folder: &Path) {
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).expect("parameters");
-        let key = KeyPair::generate().expect("a key");
-        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
-        std::fs::write(folder.join("chain.pem"), certificate.pem()).expect("it can be written");
-        std::fs::write(folder.join("key.pem"), key.serialize_pem()).expect("it can be written");
-    }
-}
 
 /// A machine that uses a Sluice over https, and does not trust it yet.
-struct Scene {
-    authority: Authority,
-    machine: Machine,
-    sluice: Sluice,
+pub(crate) struct Scene {
+    pub(crate) authority: Authority,
+    pub(crate) machine: Machine,
+    pub(crate) sluice: Sluice,
     upstream: Upstream,
 }
 
+/// Whom Sluice's certificate names.
+const US: &[&str] = &["127.0.0.1"];
+
 impl Scene {
     fn new(turn: &Turn) -> Self {
-        let upstream = Upstream::start(upstream::Settings::default(), &turn.folder);
+        Self::build(turn, upstream::Settings::default(), |settings| settings)
+    }
+
+    /// With this upstream, and more settings of Sluice.
+    pub(crate) fn build(
+        turn: &Turn,
+        upstream: upstream::Settings,
+        more: impl FnOnce(Settings) -> Settings,
+    ) -> Self {
+        let upstream = Upstream::start(upstream, &turn.folder);
         let authority = Authority::new(&turn.folder);
-        authority.certify(&turn.folder);
+        let pair = authority.certify(US);
         let machine = Machine::new(&turn.folder.join("machine"), &turn.sdk);
-        let file = |name: &str| turn.folder.join(name).display().to_string();
-        let sluice = Settings::new(&turn.folder, &machine.home())
+        let settings = Settings::new(&turn.folder, &machine.home())
             .upstream(&upstream.source())
             .argument("--tls-listen", "127.0.0.1:0")
-            .argument("--tls-certificate", &file("chain.pem"))
-            .argument("--tls-key", &file("key.pem"))
-            .argument("--ca-files", &file("root.pem"))
-            .start();
+            .argument("--tls-certificate", &pair.certificate.display().to_string())
+            .argument("--tls-key", &pair.key.display().to_string())
+            .argument("--ca-files", &authority.file.display().to_string());
+        let sluice = more(settings).start();
         let source = sluice.secure_source();
         let config = machine.config().display().to_string();
         let words = [
@@ -107,7 +83,7 @@ fn a_restore_over_https_trusts_our_own_authority_and_outlives_a_renewal() {
         let access = scene.sluice.access_after(seen, LEAST_REQUESTS);
         assert!(access.iter().all(|line| line.status < 400), "{access:#?}");
         say(&format!("{what}: {:?}", outcome.elapsed));
-        scene.authority.certify(&turn.folder);
+        scene.authority.certify(US);
         // Longer than between two looks at the files.
         std::thread::sleep(std::time::Duration::from_secs(12));
     }
