@@ -51,7 +51,8 @@ async fn paths_that_make_no_sense() {
         "/other/v3/index.json",
         "/favicon.ico",
         "/-/metrics",
-        "/v2/",
+        "/-/tools.json",
+        "/v3/symbols/a.pdb/1f/a.pdb/x",
     ] {
         check(&proxy, Ask::get(path), 404).await;
     }

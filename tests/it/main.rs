@@ -11,9 +11,11 @@
 
 mod absence;
 mod access;
+mod audit;
 mod away;
 mod bad_input;
 mod bases;
+mod catalog;
 mod certificates;
 mod chain;
 mod content;
@@ -47,10 +49,14 @@ mod search;
 mod servers;
 mod service_index;
 mod shapes;
+mod signatures;
 mod stale;
+mod symbols;
 mod tidy;
 mod tls;
+mod tools;
 mod truth;
 mod upstreams;
+mod v2;
 mod vulnerabilities;
 mod without_flat;

@@ -1,8 +1,6 @@
 //! Block rules: what a rule hides is named nowhere and delivered to nobody; everything else passes byte for byte.
 
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
-use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 use sluice::proxy::{BlockRules, Rule, Settings};
@@ -12,6 +10,7 @@ use crate::harness::fixture::{
     CATALOG, FLAT, LIST, LIST_ASKED, MANY, ONE, content_path, document, nuget_like, package,
     service_index,
 };
+use crate::harness::log::Log;
 use crate::harness::{Ask, Origin, Setup, TestProxy, pass, seconds};
 
 const HIVE: &str = "RegistrationsBaseUrl/3.6.0";
@@ -384,38 +383,11 @@ async fn rules_of_one_feed_are_no_others() {
     proxy.get(LIST).await.expect("hit");
 }
 
-/// A log that a test reads.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn hits_are_logged_once_a_minute_for_each_rule() {
-    let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt()
-        .with_ansi(false)
-        .with_writer(move || writer.clone())
-        .finish();
-    let _guard = tracing::subscriber::set_default(subscriber);
-    // As long as there is one subscriber, whichever thread comes first to a log line decides for all whether anybody
-    // listens. With a second one everybody is asked.
-    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
+    let log = Log::listen();
     let proxy = with(&["Sample.One@1.1.0", "Sample.Many"]).await;
-    let lines = || {
-        let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-        let lines = text.lines().filter(|line| line.contains("block rule"));
-        lines.map(str::to_owned).collect::<Vec<_>>()
-    };
+    let lines = || log.lines_with("block rule");
     for _ in 0..3 {
         proxy.get(&package_path(ONE, "1.1.0")).await;
         proxy.get(&package_path(MANY, "1.0.0")).await;

@@ -259,7 +259,7 @@ async fn proget_restores() {
 
 #[tokio::test(start_paused = true)]
 async fn sleet_links() {
-    check_links(Server::Sleet, 64, &["/v3/catalog/data/", "/icon"]).await;
+    check_links(Server::Sleet, 66, &["/v3/catalog/data/", "/icon"]).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! Vulnerability data: an index comes with all its pages or not at all.
 
 use crate::harness::fixture::document;
+use crate::harness::log::Log;
 use crate::harness::{Act, Origin, Reply, TestProxy, pass, seconds};
 
 const US: &str = "http://us.test:6850";
@@ -203,5 +204,36 @@ async fn a_start_in_an_outage_is_made_up_for_soon_after() {
     proxy.origin.mend("api.test");
     pass(seconds(120)).await;
     assert_eq!(proxy.origin.count(UPSTREAM), 1);
+    proxy.tasks.begin_drain();
+}
+
+/// So many hours in which a client audits now and then.
+async fn audit_for(proxy: &TestProxy, hours: usize) {
+    for _ in 0..hours {
+        assert_eq!(proxy.get(INDEX).await.status, 200);
+        pass(seconds(3600)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_that_was_not_confirmed_for_a_week_is_warned_of_once_a_day() {
+    let log = Log::listen();
+    let warnings = || log.lines_with("the vulnerability data is old");
+    let proxy = TestProxy::new().await;
+    proxy.proxy.keep_vulnerabilities();
+    proxy.get(INDEX).await;
+    proxy.origin.all_down();
+    audit_for(&proxy, 7 * 24 - 2).await;
+    assert_eq!(warnings(), Vec::<String>::new());
+    audit_for(&proxy, 4).await;
+    let first = warnings();
+    assert_eq!(first.len(), 1, "{first:?}");
+    for part in [" WARN ", "feed=\"nuget\"", "days=7"] {
+        assert!(first[0].contains(part), "{}", first[0]);
+    }
+    audit_for(&proxy, 20).await;
+    assert_eq!(warnings().len(), 1);
+    audit_for(&proxy, 8).await;
+    assert_eq!(warnings().len(), 2);
     proxy.tasks.begin_drain();
 }

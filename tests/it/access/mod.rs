@@ -1,5 +1,6 @@
 //! Feeds with users and tokens of their own: who is let in, what it costs, and how long it lasts.
 
+mod beside;
 mod push;
 mod reading;
 mod reloading;

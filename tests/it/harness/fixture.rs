@@ -294,6 +294,7 @@ pub(crate) fn nuget_like() -> Origin {
         origin.on(&format!("{host}/autocomplete"), names.clone());
     }
     mount_vulnerabilities(&origin);
+    super::catalog::mount(&origin, &super::catalog::first_pages());
     let created = Reply::new(201, "");
     for path in ["package", "package/", "symbolpackage", "symbolpackage/"] {
         origin.on(&format!("PUT push.test/api/v2/{path}"), created.clone());

@@ -1,7 +1,9 @@
 //! A whole proxy in memory: store on a temporary folder, upstream on pipes, a clock that a test moves.
 
+pub(crate) mod catalog;
 pub(crate) mod client;
 pub(crate) mod fixture;
+pub(crate) mod log;
 pub(crate) mod origin;
 pub(crate) mod reply;
 pub(crate) mod secure;
