@@ -11,12 +11,13 @@ use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use super::pending::Batch;
 use super::record::GateRow;
-use crate::platform;
+use crate::platform::{self, Locking};
 
 /// sled moves values above this out of its leaves at some fan-outs, into files that it never syncs nor deletes.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
@@ -25,6 +26,9 @@ pub(super) const MAX_VALUE_BYTES: usize = 4096;
 const CACHE_BYTES: u64 = 8 << 20;
 /// An index that died this often is not tried again by this process: what kills it is not chance.
 pub(super) const MAX_REBUILDS: u64 = 3;
+/// How often an index that is still locked is tried again, and how long after each try.
+const LOCK_TRIES: u32 = 100;
+const LOCK_POLL: Duration = Duration::from_millis(20);
 /// Reads past their deadline that are waited for in the background; with more, lookups go straight to the files.
 const MAX_LATE_READS: usize = 8;
 
@@ -280,6 +284,7 @@ impl Live {
     /// Opens the index in `folder`. Blocks, may panic, may hang.
     pub(super) fn open(folder: &Path, number: u64) -> io::Result<Self> {
         clear_half_written_snapshots(folder)?;
+        wait_for_lock(folder)?;
         let db = sled::Config::new()
             .path(folder)
             .cache_capacity(CACHE_BYTES)
@@ -352,6 +357,23 @@ impl Live {
         let mut db = self.db.write().unwrap_or_else(PoisonError::into_inner);
         drop(db.take());
     }
+}
+
+/// Waits until nobody has sled's file locked. The whole folder is ours, so that whoever has is an earlier handle of ours on
+/// its way out, or a child between its fork and its exec: soon gone, and no reason to give an index up.
+fn wait_for_lock(folder: &Path) -> io::Result<()> {
+    let file = match File::open(folder.join("db")) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        file => file?,
+    };
+    for _ in 0..LOCK_TRIES {
+        match platform::try_lock(&file)? {
+            Locking::Held => std::thread::sleep(LOCK_POLL),
+            Locking::Ours => return file.unlock(),
+        }
+    }
+    // sled says what it thinks of it.
+    Ok(())
 }
 
 /// A snapshot that a crash left half written is what sled opens first, and fails on.

@@ -105,6 +105,25 @@ async fn a_lost_index_is_rebuilt_from_the_files() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_index_whose_last_handle_is_still_closing_is_waited_for() {
+    let rig = Rig::new();
+    stored_and_closed(&rig, &["a"]).await;
+    let closing = File::open(rig.path().join("index-1").join("db")).unwrap();
+    closing.lock().unwrap();
+    let store = rig.open().await;
+    // No timer: the clock of a test stands while a thread works for it.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    assert_eq!(store.usage().index, IndexState::Opening);
+    drop(closing);
+    until(|| store.usage().index == IndexState::Ready).await;
+    assert_eq!(store.usage().adopted, 0, "the rows were there");
+    assert!(!rig.path().join("index-2").exists());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_rebuild_that_was_interrupted_is_done_again() {
     let rig = Rig::new();
     stored_and_closed(&rig, &["a", "b"]).await;
