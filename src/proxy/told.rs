@@ -118,7 +118,7 @@ pub(super) fn class_of(resource: &Resource) -> Class {
 fn word_of(resource: &Resource) -> &'static str {
     match resource {
         // Which part of it a path is, its documents tell.
-        Resource::Catalog(_) => "catalog",
+        Resource::Catalog(_) => "catalog-document",
         Resource::Link { .. } => "link",
         Resource::Publish(_) => "publish",
         Resource::SymbolPublish(_) => "symbol-publish",

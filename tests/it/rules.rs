@@ -182,7 +182,7 @@ async fn registrations_lose_leaves_and_empty_pages_and_count_the_rest() {
     let entry = entry.strip_prefix(&format!("http://{HOST}")).unwrap();
     proxy.get(entry).await.expect("miss");
     let blocked = proxy.get(&entry.replace("3.1.0", "3.0.0")).await;
-    check_blocked(&blocked, &format!("Sluice: catalog leaf {rule}"));
+    check_blocked(&blocked, &format!("Sluice: catalog document {rule}"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -257,7 +257,7 @@ async fn an_id_as_a_whole_is_not_there_and_nobody_is_asked_for_it() {
     );
     check_blocked(
         &proxy.get(&entry).await,
-        "Sluice: catalog leaf is blocked by the rule \"Sample.One\"",
+        "Sluice: catalog document is blocked by the rule \"Sample.One\"",
     );
 }
 
