@@ -12,6 +12,7 @@ mod body;
 mod checks;
 mod content;
 mod document;
+mod facts;
 mod failure;
 mod feed;
 mod fetch;

@@ -4,15 +4,16 @@
 //! 9.11), so every failure says there what happened, and at length in the body.
 
 use std::fmt::Write as _;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Method, Response, StatusCode, Version};
 use hyper::ext::ReasonPhrase;
 
-use super::base::Scheme;
 use super::body::{Body, Source};
+pub use super::facts::Transport;
+pub(super) use super::facts::{Facts, Note};
 use super::failure::Failure;
 use super::live::{Live, StoredRescue};
 use super::outcome::{Outcome, Reason, cache_status};
@@ -21,7 +22,6 @@ use super::words::{reason_phrase, words_for};
 use crate::cache::entry::Entry;
 use crate::cache::range::{self, Satisfied};
 use crate::cache::validator::{self, Condition};
-use crate::clock::Clock;
 use crate::store::Answer;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -39,48 +39,6 @@ const MIN_TOKEN_BYTES: u64 = 64 * 1024;
 /// The only headers of a stored response that clients get: no cookies, no transport policy of another host, no
 /// warnings meant for one publisher (protocol facts 3.1.8, 4.2.7).
 const SENT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LAST_MODIFIED];
-
-/// How bodies reach the client's connection.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Transport {
-    /// Bytes are copied: TLS, HTTP/2, HTTP/1.0, pipes.
-    Copy,
-    /// Address tokens become `sendfile` calls: plain HTTP/1.1 over TCP.
-    Sendfile,
-}
-
-/// What of a request shapes its response.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Facts<'a> {
-    pub(super) method: &'a Method,
-    pub(super) version: Version,
-    pub(super) headers: &'a HeaderMap,
-    pub(super) scheme: Scheme,
-    pub(super) transport: Transport,
-    pub(super) clock: &'a Clock,
-}
-
-/// How an answer came about, for `Cache-Status` and `Age`.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Note {
-    pub(super) outcome: Outcome,
-    pub(super) reason: Option<Reason>,
-    /// Freshness left in seconds, where it is limited.
-    pub(super) ttl: Option<i64>,
-    /// When the upstream last confirmed what is said, if not for this request.
-    pub(super) validated_at: Option<SystemTime>,
-}
-
-impl Note {
-    pub(super) fn of(outcome: Outcome, reason: Option<Reason>) -> Self {
-        Self {
-            outcome,
-            reason,
-            ttl: None,
-            validated_at: None,
-        }
-    }
-}
 
 /// A rendered document.
 pub(super) fn document(facts: &Facts<'_>, answer: &Answer, note: &Note) -> Response<Body> {
