@@ -53,16 +53,17 @@
 //!    its verdict: who comes between a good verdict and its row reads the checked file through the pending rows. Every
 //!    task is tracked and joined at drain.
 //! 4. A reachable upstream means an answer whatever the store does. A stored entry means an answer whatever the upstream
-//!    does, however old, labelled stale.
+//!    does, however old, labelled stale. Except feeds that pass clients' credentials on: nothing stored is given without
+//!    a proof that the upstream lately let the credential in for that id, and its 401 and 403 are handed on.
 //! 5. Every loop, queue, body, header list and wait has a limit.
 //! 6. 404 only if the upstream said so: lately or, for lists and registration indexes while it is unreachable, within
 //!    the last seven days; a block rule and a feed that is offline are the exceptions, and say so in the reason phrase.
-//!    Upstream 401 and 403 on a read become 502. An outage without a copy is 502, 503 or 504, said
-//!    in the reason phrase and at length in the body.
+//!    Upstream 401 and 403 to Sluice on a read become 502. An outage without a copy is 502, 503 or 504, said in the
+//!    reason phrase and at length in the body.
 //! 7. nupkg bytes are never altered. Unknown JSON properties and their order survive a rewrite byte for byte; version
 //!    lists pass byte for byte. What a block rule hides, or cannot be delivered offline, is cut out and nothing else.
 //! 8. Credentials of one host never reach another; client credentials never go upstream, but for the key of a push where
-//!    the feed holds none; none is logged.
+//!    the feed holds none, and where the feed passes them on; none is logged.
 //! 9. Memory holds copies for speed and decides nothing; losing the index costs neither stored bodies nor right answers
 //!    (it costs the memory of 404s and of raised epochs).
 //! 10. Only `respond` picks status codes (hyper alone answers what it cannot parse); only [`store`] touches data files;

@@ -290,6 +290,9 @@ fn start(mut config: Config, arguments: Arguments, environment: Environment) -> 
     for note in config::fit(&mut config, max_open_files) {
         tracing::info!("{note}");
     }
+    for warning in config::advice(&config) {
+        tracing::warn!("{warning}");
+    }
     let runtime = Builder::new_multi_thread()
         .enable_all()
         .max_blocking_threads(MAX_BLOCKING_THREADS)

@@ -50,6 +50,18 @@ pub fn sync_directory(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Writes a file that its owner alone may read. Where a file has no such mode (Windows) its folder's rights decide.
+///
+/// # Errors
+/// What the operating system reports.
+pub fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut options = File::options();
+    options.write(true).create(true).truncate(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    io::Write::write_all(&mut options.open(path)?, bytes)
+}
+
 /// Keeps this process from being given huge pages: an allocator's arenas would otherwise take them whole for the few
 /// kilobytes in use, which doubles what a proxy of many connections holds (measured with the
 /// allocator's own switch: 117 against 50 MiB for 20 clients of one large package). Where there is no such switch, nothing happens.

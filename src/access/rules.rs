@@ -19,6 +19,8 @@ pub enum Mode {
     Open,
     /// Users and tokens of our own.
     Own,
+    /// Whom the upstream lets in: each client's own credential is passed on to it, and none of ours is asked for.
+    Passthrough,
 }
 
 /// What a feed asks of its clients.
@@ -85,7 +87,7 @@ impl Rules {
         match (self.mode, right) {
             (Mode::Own, _) => true,
             (Mode::Open, Right::Push) => self.push_key.is_some(),
-            (Mode::Open, Right::Index | Right::Read) => false,
+            (Mode::Open, Right::Index | Right::Read) | (Mode::Passthrough, _) => false,
         }
     }
 }
@@ -211,6 +213,8 @@ mod tests {
         let all = [Right::Index, Right::Read, Right::Push];
         assert_eq!(all.map(|right| rules(Mode::Open).guard(right)), [false; 3]);
         assert_eq!(all.map(|right| rules(Mode::Own).guard(right)), [true; 3]);
+        let passing = rules(Mode::Passthrough);
+        assert_eq!(all.map(|right| passing.guard(right)), [false; 3]);
         let holding = Rules {
             push_key: Some(PushKey::new("k".into())),
             ..rules(Mode::Open)

@@ -12,11 +12,26 @@ use ring::digest;
 /// Who may be served a stored response.
 #[derive(Clone, Debug, Default, Eq, Hash, PartialEq)]
 pub enum Audience {
-    /// Only clients that proved the credential with this hash (hex).
+    /// Only clients with the credential of this hash (hex), or with none where it is the hash of that.
     Credential(Arc<str>),
+    /// Only clients whose own credential was proven. A name apart from those for everybody, so that what came with a
+    /// client's credential is for nobody else once the feed passes none on any more.
+    Proven,
     /// Every client.
     #[default]
     Shared,
+}
+
+impl Audience {
+    /// What stands for it in a key. Part of stored keys: never changed.
+    fn text(&self) -> &str {
+        match self {
+            Self::Credential(hash) => hash,
+            // No hash looks like that.
+            Self::Proven => "proven",
+            Self::Shared => "",
+        }
+    }
 }
 
 /// The parts of a key. None may hold the separator U+001F.
@@ -50,10 +65,6 @@ impl Key {
     /// The key with these parts.
     #[must_use]
     pub fn new(parts: &Parts<'_>) -> Self {
-        let audience = match &parts.audience {
-            Audience::Credential(hash) => hash,
-            Audience::Shared => "",
-        };
         let mut text = String::with_capacity(96);
         for (i, part) in [
             parts.feed,
@@ -61,7 +72,7 @@ impl Key {
             parts.class,
             parts.rest,
             parts.variant,
-            audience,
+            parts.audience.text(),
         ]
         .into_iter()
         .enumerate()
@@ -129,6 +140,13 @@ impl Key {
     #[must_use]
     pub fn rest(&self) -> &str {
         self.part(3)
+    }
+
+    /// The same name for another audience: what is remembered for one alone of a response that is shared.
+    #[must_use]
+    pub fn for_audience(&self, audience: &Audience) -> Self {
+        let (shared, _) = self.text.rsplit_once(SEPARATOR).unwrap_or_default();
+        Self::from_text(format!("{shared}{SEPARATOR}{}", audience.text()).into())
     }
 
     fn part(&self, index: usize) -> &str {
@@ -237,6 +255,23 @@ mod tests {
                 assert_eq!(a == b, i == j, "{a:?} and {b:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_for_another_audience_differs_in_that_alone() {
+        let shared = key("nuget", Some("serilog"), "3.1.1");
+        let audience = Audience::Credential("ab".into());
+        let own = shared.for_audience(&audience);
+        let expected = Key::new(&Parts {
+            feed: "nuget",
+            id: Some("serilog"),
+            class: "package",
+            rest: "3.1.1",
+            audience,
+            ..Parts::default()
+        });
+        assert_eq!(own, expected);
+        assert_eq!(own.for_audience(&Audience::Shared), shared);
     }
 
     #[test]

@@ -8,5 +8,6 @@ pub mod entry;
 pub mod epoch;
 pub mod freshness;
 pub mod key;
+pub mod proof;
 pub mod range;
 pub mod validator;

@@ -389,6 +389,7 @@ mod tests {
                 name if name.ends_with("_file") => path.path().to_str().unwrap(),
                 name if name.ends_with("_env") => "TOKEN",
                 name if name.contains("fresh") || name.contains("outage") => "77s",
+                name if name.starts_with("proof") => "77s",
                 "access" => "own",
                 "auto_offline_after" => "77s",
                 "block" => "Evil.*",

@@ -8,7 +8,7 @@ use std::time::Duration;
 use http::HeaderName;
 
 use crate::access::rules::{self as clients, PushKey};
-use crate::proxy::{BlockRules, FeedSettings, Freshness, Mode, PushLength};
+use crate::proxy::{BlockRules, FeedSettings, Freshness, Mode, ProofPolicy, PushLength};
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Secret;
 
@@ -33,6 +33,7 @@ pub(super) struct Draft {
     pub(super) header_value: Option<Place>,
     client_cert: Option<PathBuf>,
     client_key: Option<PathBuf>,
+    proofs: ProofPolicy,
     freshness: Freshness,
     audit_upstream: Option<String>,
     symbols_upstream: Option<String>,
@@ -79,6 +80,7 @@ pub(super) struct FeedSetting {
 }
 
 const SECOND: Duration = Duration::from_secs(1);
+const DAY: Duration = Duration::from_secs(86_400);
 /// A year: longer is no freshness but a copy for ever.
 const YEAR: Duration = Duration::from_secs(365 * 86_400);
 
@@ -150,6 +152,9 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
         ("as-sent", PushLength::AsSent),
         ("required", PushLength::Required),
     ])?;
+    "proof_ttl", Yes, |draft, value| draft.proofs.ttl = value.duration(SECOND..=DAY)?;
+    "proof_grace", Yes, |draft, value| draft.proofs.grace =
+        value.duration(Duration::ZERO..=30 * DAY)?;
     "version_list_fresh", Yes, |draft, value| draft.freshness.version_list = fresh(value)?;
     "registration_fresh", Yes, |draft, value| draft.freshness.registration = fresh(value)?;
     "page_named_fresh", Yes, |draft, value| draft.freshness.page_named = fresh(value)?;
@@ -176,8 +181,11 @@ pub(super) fn is_of_credential(name: &str) -> bool {
         .any(|part| name.starts_with(part))
 }
 
-const MODES: &[(&str, clients::Mode)] =
-    &[("open", clients::Mode::Open), ("own", clients::Mode::Own)];
+const MODES: &[(&str, clients::Mode)] = &[
+    ("open", clients::Mode::Open),
+    ("own", clients::Mode::Own),
+    ("passthrough", clients::Mode::Passthrough),
+];
 
 /// Whether a setting is a part of what lies between us and the upstream.
 pub(super) fn is_of_way(name: &str) -> bool {
@@ -292,6 +300,11 @@ pub(super) fn finish(
         };
         let push_key = resolve("push_key", &draft.push_key);
         let credential = match credential(&draft, secrets) {
+            Ok(Some(_)) if draft.access == clients::Mode::Passthrough => {
+                let expected = "no credential of the feed's own beside access = \"passthrough\", which passes the clients' on";
+                problem("credential", None, expected.to_owned());
+                None
+            }
             Ok(credential) => credential,
             Err(_) if draft.wrong.iter().any(|name| *name != "upstream") => None,
             Err((setting, expected)) => {
@@ -320,6 +333,7 @@ pub(super) fn finish(
             credential,
             audit_upstream: draft.audit_upstream,
             symbols_upstream: draft.symbols_upstream,
+            proofs: draft.proofs,
             freshness: draft.freshness,
             push_length: draft.push_length,
             ways,
@@ -354,7 +368,13 @@ fn check_clients(
         header_safe(key, "push_key")?;
     }
     // A wrong value of `access` is reported already.
-    if draft.access != clients::Mode::Open || draft.wrong.contains(&"access") {
+    if draft.access == clients::Mode::Passthrough && push_key.is_some() {
+        return Err((
+            "push_key",
+            "another access beside it: whoever the upstream lets in pushes with a key of its own",
+        ));
+    }
+    if draft.access == clients::Mode::Own || draft.wrong.contains(&"access") {
         return Ok(());
     }
     if draft.readers.is_some() {
@@ -364,4 +384,46 @@ fn check_clients(
         return Err(("pushers", "access = \"own\" or push_key beside it"));
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::{Arguments, CONFIG_TOML, Config, Environment, Problems, load};
+
+    const FEED: &str = "[[feed]]\nname = \"corp\"\nupstream = \"https://corp.test/index.json\"\n";
+
+    fn with(settings: &str) -> Result<Config, Problems> {
+        let text = OsString::from(format!("{FEED}{settings}\n"));
+        let variables = [(OsString::from(CONFIG_TOML), text)];
+        load(&Arguments::default(), &Environment::new(variables))
+    }
+
+    #[track_caller]
+    fn check_problem(settings: &str, expected: &str) {
+        let problems = with(settings).expect_err("a problem");
+        let found: Vec<String> = problems.list().iter().map(ToString::to_string).collect();
+        assert!(found.len() == 1 && found[0].contains(expected), "{found:?}");
+    }
+
+    #[test]
+    fn a_feed_passes_credentials_on_or_has_one() {
+        let config = with("access = \"passthrough\"\nproof_ttl = \"1m\"").expect("no problems");
+        let feed = &config.proxy.feeds[0];
+        assert!(feed.passes_credentials_on());
+        assert_eq!(feed.proofs.ttl, Duration::from_secs(60));
+        assert_eq!(feed.proofs.grace, Duration::from_secs(12 * 3600));
+        check_problem(
+            "access = \"passthrough\"\ntoken = \"t0k\"",
+            "feed \"corp\": credential: expected no credential of the feed's own",
+        );
+        check_problem("access = \"closed\"", "\"passthrough\"");
+        check_problem(
+            "access = \"passthrough\"\npush_key = \"k\"",
+            "push_key: expected another access beside it",
+        );
+        check_problem("proof_ttl = \"0s\"", "proof_ttl");
+    }
 }

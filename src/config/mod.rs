@@ -4,6 +4,7 @@
 //! another source overrides it; nothing is bound or written before the whole is right. It refuses to obey a setting:
 //! the structs it fills are declared by the modules that do, and only the process shell sees them together.
 
+mod advice;
 mod changes;
 mod conflicts;
 mod feeds;
@@ -25,6 +26,7 @@ use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::path::Path;
 
+pub use advice::advice;
 pub use changes::{Change, Comparison, compare};
 pub use fit::fit;
 pub use problem::{Place, Problem, Problems};

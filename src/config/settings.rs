@@ -231,6 +231,12 @@ const STORE: &[Setting] = &[
         put!(store.max_absences = value.count(1..=100_000_000)),
     ),
     one(
+        "max_proofs",
+        Restart,
+        "Proofs that clients' own credentials were let in, kept at once",
+        put!(store.max_proofs = value.count(1..=100_000_000)),
+    ),
+    one(
         "lock_wait",
         Restart,
         "How long to wait for another process to leave the data folder",

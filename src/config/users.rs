@@ -115,7 +115,7 @@ mod tests {
     fn what_makes_no_sense_together_is_told() {
         check(
             &feed("access = \"all\""),
-            &["access is \"all\": expected one of \"open\", \"own\""],
+            &["access is \"all\": expected one of \"open\", \"own\", \"passthrough\""],
         );
         check(
             &feed("readers = [\"alice\"]"),

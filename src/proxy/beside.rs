@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::feed::Feed;
 use super::settings::{FeedSettings, ToolsSettings};
+use crate::access::rules::Rules;
 use crate::upstream::WaySettings;
 
 /// The upstreams beside one feed's own.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Beside {
     /// A service index whose vulnerability data is the feed's.
     pub(super) audit: Option<Arc<Feed>>,
@@ -45,11 +46,19 @@ pub(super) fn tools(settings: &ToolsSettings) -> Option<FeedSettings> {
     Some(tools)
 }
 
-/// What stands beside a feed is for the same clients, as fresh, and reached through the same proxies.
+/// What stands beside a feed is for the same clients, as fresh, and reached through the same proxies. Beside a feed that
+/// passes credentials on it is for everybody, for it gets none.
 fn companion(feed: &FeedSettings, name: &str, url: &str) -> FeedSettings {
+    // Where clients are known by what the feed's own upstream says of them, that one is not asked here.
+    let clients = if feed.passes_credentials_on() {
+        Rules::default()
+    } else {
+        feed.clients.clone()
+    };
     FeedSettings {
         name: name.to_owned(),
         upstream: url.to_owned(),
+        clients,
         credential: None,
         audit_upstream: None,
         symbols_upstream: None,

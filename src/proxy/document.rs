@@ -16,11 +16,13 @@ use super::failure::Failure;
 use super::feed::{AccessGeneration, Feed};
 use super::mode::Mode;
 use super::outcome::{Outcome, Reason};
+use super::proof::Confirmed;
 use super::route::{Class, Resource};
 use crate::cache::decision::{Decision, Demand, Reach, decide};
 use crate::cache::entry::{Entry, UpstreamValidator};
 use crate::cache::epoch::{Epoch, Gate};
 use crate::cache::key::Key;
+use crate::cache::proof::Standing;
 use crate::flight::{Joined, Ticket};
 use crate::nuget::id::PackageId;
 use crate::store::{Lookup, Stored};
@@ -135,6 +137,14 @@ impl FlightKey {
             asked_with: ask.feed.asked_with,
         }
     }
+
+    /// The same for a flight that requests of other audiences never join.
+    pub(super) fn of_client(ask: &Ask, epoch: Epoch) -> Self {
+        Self {
+            key: ask.own_key(),
+            ..Self::of(ask, epoch)
+        }
+    }
 }
 
 /// A copy at hand: stored, or remembered in memory.
@@ -167,9 +177,9 @@ impl Proxy {
         // Twice: a stored body that turns out to be unreadable is put aside, and then it is a miss.
         for _ in 0..2 {
             let (stored, gate) = (self.held(ask).await, self.gate(ask));
-            let absence = self.store.absence(&ask.key).await;
+            let absence = self.store.absence(&ask.own_key()).await;
             let said_at = absence.as_ref().map(|absence| absence.last_at);
-            let reach = self.reach(ask);
+            let (reach, standing) = (self.reach(ask), self.standing(ask).await);
             let policy = ask.feed.policy(ask.class);
             let entry = stored.as_ref().map(Held::entry);
             let now = self.clock.now();
@@ -198,24 +208,29 @@ impl Proxy {
                         said_at,
                     }));
                 }
-                (Decision::Hit, Some(stored)) => {
+                (Decision::Hit, Some(stored)) if standing.is_good() => {
                     if let Some(document) = self.open(&stored).await {
                         return Ok(hit(document));
                     }
                 }
-                (Decision::Stale, Some(stored)) => {
+                (decision @ (Decision::Hit | Decision::Stale), Some(stored))
+                    if has_use_of(standing, decision, reach) =>
+                {
                     self.refresh_behind(ask, gate.epoch, reach);
                     if let Some(document) = self.open(&stored).await {
                         return Ok(stale(document, why(reach, ask.demand)));
                     }
                 }
-                (Decision::Revalidate, Some(stored)) => {
-                    match self
-                        .landed(ask, gate.epoch, self.settings.stale_after)
-                        .await
-                    {
-                        Ok(landed) => return Ok(landed),
-                        Err(failure) => {
+                (Decision::Hit | Decision::Stale, Some(_)) if ask.demand == Demand::StoredOnly => {
+                    return Err(Failure::OnlyIfCached);
+                }
+                (Decision::Hit | Decision::Stale, Some(_)) if !reach.may_be_asked() => {
+                    return Err(self.refused(ask).without_proof());
+                }
+                (Decision::Hit | Decision::Revalidate | Decision::Stale, Some(stored)) => {
+                    match self.confirmed(ask, gate.epoch, standing).await? {
+                        Confirmed::Obtained(obtained) => return Ok(obtained),
+                        Confirmed::Excused(failure) => {
                             if let Some(document) = self.open(&stored).await {
                                 return Ok(stale(document, late(&failure)));
                             }
@@ -226,12 +241,15 @@ impl Proxy {
                     let landed = self
                         .landed(ask, gate.epoch, self.settings.stale_after)
                         .await;
-                    return Ok(landed.unwrap_or_else(|failure| {
-                        Obtained::Absent(Missing {
-                            reason: Some(late(&failure)),
-                            said_at,
-                        })
-                    }));
+                    return match landed {
+                        Err(failure) if !matches!(failure, Failure::Challenged(_)) => {
+                            Ok(Obtained::Absent(Missing {
+                                reason: Some(late(&failure)),
+                                said_at,
+                            }))
+                        }
+                        landed => landed,
+                    };
                 }
                 (Decision::Refuse, ..) => return Err(self.refused(ask)),
                 // Also what a decision for something that is not there would come to.
@@ -281,7 +299,12 @@ impl Proxy {
     }
 
     /// Joins or opens the flight for a document and waits at most `limit` for its verdict.
-    async fn landed(&self, ask: &Ask, epoch: Epoch, limit: Duration) -> Result<Obtained, Failure> {
+    pub(super) async fn landed(
+        &self,
+        ask: &Ask,
+        epoch: Epoch,
+        limit: Duration,
+    ) -> Result<Obtained, Failure> {
         let (mut ticket, own) = self.board(ask, epoch);
         let left = self.left_of(limit, ask);
         let verdict = tokio::time::timeout(left, verdict_of(&mut ticket)).await;
@@ -457,8 +480,17 @@ pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
     }
 }
 
+/// Whether a stored document that is past its freshness, or whose proof is, may be given at once, labelled stale.
+fn has_use_of(standing: Standing, decision: Decision, reach: Reach) -> bool {
+    match standing {
+        Standing::Free | Standing::Live => decision == Decision::Stale,
+        Standing::Grace => reach != Reach::Live,
+        Standing::Unproven => false,
+    }
+}
+
 /// Why a stored answer is given after a wait in vain.
-fn late(failure: &Failure) -> Reason {
+pub(super) fn late(failure: &Failure) -> Reason {
     match failure.reason() {
         Reason::HeldOut => Reason::SlowOrigin,
         reason => reason,

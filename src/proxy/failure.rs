@@ -1,10 +1,12 @@
 //! Why nothing could be served, grouped by whose fault it is. `respond` turns each into a status and a reason phrase.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use http::StatusCode;
 
+use super::challenge::Challenge;
 use super::outcome::{Outcome, Reason};
 use crate::cache::key::Key;
 use crate::store::StoreFault;
@@ -24,6 +26,15 @@ pub(super) enum Failure {
     Blocked {
         /// The rule as it was written.
         rule: String,
+    },
+    /// The upstream refuses a client's own credential.
+    Challenged(Arc<Challenge>),
+    /// The client presents no credential, and without one it gets no copy while the upstream fails like this.
+    CredentialWanted {
+        /// The feed that it is wanted for.
+        feed: Arc<str>,
+        /// How the upstream fails.
+        why: Box<Self>,
     },
     /// The upstream sent a page for people where a document was due.
     HtmlPage {
@@ -46,6 +57,15 @@ pub(super) enum Failure {
     },
     /// An upload that must be put on disk first cannot be.
     NoRoomForUpload(StoreFault),
+    /// The upstream demands a credential of the client that cannot pass a proxy.
+    NothingPasses {
+        /// The host that said so.
+        origin: String,
+        /// 401 or 403.
+        status: StatusCode,
+        /// The schemes that it offers.
+        schemes: String,
+    },
     /// The upstream's service index does not offer this.
     NotOffered(&'static str),
     /// The feed is offline, and this needs the upstream.
@@ -61,6 +81,9 @@ pub(super) enum Failure {
         /// The limit in bytes.
         max_bytes: u64,
     },
+    /// The client's credential has no proof that is good, and this came of asking for one. Whether there is a copy is not
+    /// said.
+    Unproven(Box<Self>),
     /// The upstream cannot be reached.
     Unreachable {
         /// The host.
@@ -97,9 +120,18 @@ impl fmt::Display for Failure {
         match self {
             Self::BadBody { origin, what } => write!(f, "{origin} sent a bad body: {what}"),
             Self::Blocked { rule } => write!(f, "blocked by the rule {rule:?}"),
+            Self::Challenged(challenge) => write!(
+                f,
+                "{} answered {} to a client's credential",
+                challenge.origin, challenge.status
+            ),
+            Self::CredentialWanted { why, .. } => write!(f, "no credential was presented: {why}"),
             Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
             Self::Loop { origin } => write!(f, "{origin} leads back to this instance"),
+            Self::NothingPasses {
+                origin, schemes, ..
+            } => write!(f, "{origin} offers only {schemes}"),
             Self::NotAuthorized { origin, status } | Self::UpstreamStatus { origin, status } => {
                 write!(f, "{origin} answered {status}")
             }
@@ -110,6 +142,7 @@ impl fmt::Display for Failure {
             Self::TooLarge { origin, max_bytes } => {
                 write!(f, "{origin} sent more than {max_bytes} bytes")
             }
+            Self::Unproven(why) => write!(f, "no proof could be had: {why}"),
             Self::Unreachable { detail, .. } => f.write_str(detail),
             Self::V2Feed { origin, v3 } => write!(f, "{origin} is a V2 feed; try {v3}"),
         }
@@ -123,15 +156,19 @@ impl Failure {
         match self {
             Self::BadBody { .. } => Reason::BadBody,
             Self::Blocked { .. } => Reason::Blocked,
+            Self::CredentialWanted { why, .. } => why.reason(),
             Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
             Self::Loop { .. } => Reason::Loop,
-            Self::NotAuthorized { .. } => Reason::NotAuthorized,
+            Self::Challenged(_) | Self::NotAuthorized { .. } | Self::NothingPasses { .. } => {
+                Reason::NotAuthorized
+            }
             Self::NoRoomForUpload(_) => Reason::Store,
             Self::NotOffered(_) => Reason::NotOffered,
             Self::Offline | Self::OfflineAbsent => Reason::Offline,
             Self::OnlyIfCached => Reason::OnlyIfCached,
             Self::TooLarge { .. } => Reason::TooLarge,
+            Self::Unproven(_) => Reason::Unproven,
             Self::Unreachable { reason, .. } => *reason,
             Self::UpstreamStatus { status, .. } if *status == StatusCode::TOO_MANY_REQUESTS => {
                 Reason::RateLimited
@@ -153,42 +190,88 @@ impl Failure {
             | Self::Unreachable { origin, .. }
             | Self::UpstreamStatus { origin, .. }
             | Self::V2Feed { origin, .. } => Some(origin),
+            // What a client is refused is no trouble of the upstream's.
             Self::Blocked { .. }
+            | Self::Challenged(_)
+            | Self::CredentialWanted { .. }
             | Self::Internal(_)
             | Self::NoRoomForUpload(_)
+            | Self::NothingPasses { .. }
             | Self::NotOffered(_)
             | Self::Offline
             | Self::OfflineAbsent
-            | Self::OnlyIfCached => None,
+            | Self::OnlyIfCached
+            | Self::Unproven(_) => None,
         }
     }
 
     /// What became of a request that ends so.
     #[must_use]
-    pub(super) fn outcome(&self) -> Outcome {
+    pub(super) fn outcome(&self) -> (Outcome, Option<Reason>) {
         match self {
-            Self::Blocked { .. } => Outcome::Refused,
-            Self::OfflineAbsent => Outcome::Absent,
+            Self::Blocked { .. } => (Outcome::Refused, Some(self.reason())),
+            Self::Challenged(_) => (Outcome::Challenged, None),
+            Self::CredentialWanted { why, .. } => (Outcome::Challenged, Some(why.reason())),
+            Self::OfflineAbsent => (Outcome::Absent, Some(self.reason())),
             Self::BadBody { .. }
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }
             | Self::NoRoomForUpload(_)
             | Self::NotAuthorized { .. }
+            | Self::NothingPasses { .. }
             | Self::NotOffered(_)
             | Self::Offline
             | Self::OnlyIfCached
             | Self::TooLarge { .. }
+            | Self::Unproven(_)
             | Self::Unreachable { .. }
             | Self::UpstreamStatus { .. }
-            | Self::V2Feed { .. } => Outcome::Failed,
+            | Self::V2Feed { .. } => (Outcome::Failed, Some(self.reason())),
         }
     }
 
-    /// Tells the log. While a breaker is open that is said once, where it opened, and not for every request.
+    /// Whether the upstream could not be asked, or answered with an error of its own: what proofs have their grace for.
+    #[must_use]
+    pub(super) fn is_outage(&self) -> bool {
+        match self {
+            Self::Offline => true,
+            Self::Unreachable { reason, .. } => *reason != Reason::Protocol,
+            Self::UpstreamStatus { status, .. } => status.is_server_error(),
+            Self::BadBody { .. }
+            | Self::Blocked { .. }
+            | Self::Challenged(_)
+            | Self::CredentialWanted { .. }
+            | Self::HtmlPage { .. }
+            | Self::Internal(_)
+            | Self::Loop { .. }
+            | Self::NotAuthorized { .. }
+            | Self::NoRoomForUpload(_)
+            | Self::NothingPasses { .. }
+            | Self::NotOffered(_)
+            | Self::OfflineAbsent
+            | Self::OnlyIfCached
+            | Self::TooLarge { .. }
+            | Self::Unproven(_)
+            | Self::V2Feed { .. } => false,
+        }
+    }
+
+    /// The same failure of a question that was asked for a proof.
+    #[must_use]
+    pub(super) fn without_proof(self) -> Self {
+        if self.is_outage() {
+            Self::Unproven(Box::new(self))
+        } else {
+            self
+        }
+    }
+
+    /// Tells the log. While a breaker is open that is said once, where it opened, and not for every request; and a
+    /// client's first request is one without its credential.
     pub(super) fn log(&self, key: &Key) {
         let reason = self.reason();
-        if reason == Reason::BreakerOpen {
+        if reason == Reason::BreakerOpen || matches!(self, Self::Challenged(_)) {
             tracing::debug!(?key, %reason, "not fetched: {self}");
         } else {
             tracing::warn!(?key, %reason, "not fetched: {self}");
@@ -207,13 +290,17 @@ impl Failure {
             | Self::UpstreamStatus { .. }
             | Self::V2Feed { .. } => true,
             Self::Blocked { .. }
+            | Self::Challenged(_)
+            | Self::CredentialWanted { .. }
             | Self::Internal(_)
             | Self::NoRoomForUpload(_)
+            | Self::NothingPasses { .. }
             | Self::NotOffered(_)
             | Self::Offline
             | Self::OfflineAbsent
             | Self::OnlyIfCached
-            | Self::TooLarge { .. } => false,
+            | Self::TooLarge { .. }
+            | Self::Unproven(_) => false,
         }
     }
 
@@ -239,16 +326,20 @@ impl Failure {
             Self::UpstreamStatus { status, .. } => upstream::is_passing(*status),
             Self::BadBody { .. }
             | Self::Blocked { .. }
+            | Self::Challenged(_)
+            | Self::CredentialWanted { .. }
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }
             | Self::NotAuthorized { .. }
             | Self::NoRoomForUpload(_)
+            | Self::NothingPasses { .. }
             | Self::NotOffered(_)
             | Self::Offline
             | Self::OfflineAbsent
             | Self::OnlyIfCached
             | Self::TooLarge { .. }
+            | Self::Unproven(_)
             | Self::V2Feed { .. } => false,
         }
     }

@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use super::beside::Beside;
 use super::mode::ModeState;
 use super::model::Model;
+use super::proof::Client;
 use super::route::Class;
 use super::settings::FeedSettings;
 use super::trouble::Troubles;
@@ -28,7 +29,7 @@ pub(super) struct Feed {
     pub(super) name: Arc<str>,
     /// What log and metrics call it: an upstream beside a feed counts as that feed.
     pub(super) label: Arc<str>,
-    pub(super) settings: FeedSettings,
+    pub(super) settings: Arc<FeedSettings>,
     /// What its requests carry, and the origins that may see it.
     pub(super) access: Access,
     /// Of its settings: answers in memory that were made under others are not its own.
@@ -37,11 +38,14 @@ pub(super) struct Feed {
     pub(super) asked_with: AccessGeneration,
     /// Further upstreams of it.
     pub(super) beside: Beside,
-    /// What is wrong with its upstream, for readiness; shared with the feed as it was before a reload.
+    /// What is wrong with its upstream, for readiness; shared with the feed as it was before a reload and as other clients
+    /// use it.
     pub(super) troubles: Arc<Troubles>,
     /// Whether it asks its upstream; shared likewise.
     pub(super) mode: Arc<ModeState>,
-    /// Shared likewise.
+    /// The client whose credential its requests carry, where it passes those on.
+    pub(super) client: Option<Client>,
+    /// Shared likewise: where resources lie is no secret.
     state: Arc<Mutex<State>>,
 }
 
@@ -91,13 +95,14 @@ impl Feed {
         Self {
             label: label.into(),
             name: settings.name.as_str().into(),
-            settings,
+            settings: Arc::new(settings),
             access,
             generation,
             asked_with,
             beside,
             mode,
             troubles: Arc::default(),
+            client: None,
             state: Arc::default(),
         }
     }
@@ -122,13 +127,31 @@ impl Feed {
         Self {
             name: Arc::clone(&self.name),
             label: Arc::clone(&self.label),
-            settings,
+            settings: Arc::new(settings),
             access,
             generation,
             asked_with,
             beside,
             mode: Arc::clone(&self.mode),
             troubles: Arc::clone(&self.troubles),
+            client: None,
+            state: Arc::clone(&self.state),
+        }
+    }
+
+    /// The same feed as one client uses it.
+    pub(super) fn of_client(&self, client: Client, access: Access) -> Self {
+        Self {
+            name: Arc::clone(&self.name),
+            label: Arc::clone(&self.label),
+            settings: Arc::clone(&self.settings),
+            access,
+            generation: self.generation,
+            asked_with: self.asked_with,
+            beside: self.beside.clone(),
+            mode: Arc::clone(&self.mode),
+            troubles: Arc::clone(&self.troubles),
+            client: Some(client),
             state: Arc::clone(&self.state),
         }
     }
@@ -255,7 +278,8 @@ impl Feed {
         self.settings.freshness.policy(class)
     }
 
-    /// The name of a stored response of this feed.
+    /// The name of a stored response of this feed. What a credential may see of an id differs, so documents are kept for
+    /// each audience alone; a file is the same for all who may see it.
     pub(super) fn key(&self, class: Class, id: Option<&PackageId>, rest: &str) -> Key {
         Key::new(&Parts {
             feed: &self.name,
@@ -263,7 +287,10 @@ impl Feed {
             class: class.word(),
             rest,
             variant: "",
-            audience: Audience::Shared,
+            audience: match self.audience() {
+                Audience::Credential(_) if class.is_content() => Audience::Proven,
+                audience => audience,
+            },
         })
     }
 

@@ -65,7 +65,8 @@ impl Proxy {
                 .policy(ask.class)
                 .fresh_until(&stored.entry, &self.gate(ask))
                 .is_ahead(self.clock.now())
-            && self.store.absence(&ask.key).await.is_none()
+            && self.store.absence(&ask.own_key()).await.is_none()
+            && self.standing(ask).await.is_good()
             && let Some(document) = self.read(stored).await
         {
             return Ok(Landed::Document(document, Outcome::Hit));
@@ -96,6 +97,7 @@ impl Proxy {
         hold: Instant,
     ) -> Result<Landed, Failure> {
         let validators = stored.map(conditional_of);
+        let asked_at = self.clock.now();
         let fetched = self
             .ask_upstream(
                 ask,
@@ -106,11 +108,12 @@ impl Proxy {
                 hold,
             )
             .await?;
-        match fetched.status {
-            StatusCode::OK => self.take_document(ask, epoch, stored, fetched).await,
+        let heard_by = fetched.heard_by;
+        let landed = match fetched.status {
+            StatusCode::OK => self.take_document(ask, epoch, stored, fetched).await?,
             StatusCode::NOT_MODIFIED => {
                 let age = fetched.headers.get(AGE);
-                self.confirm(ask, epoch, stored, age, url, hold).await
+                self.confirm(ask, epoch, stored, age, url, hold).await?
             }
             StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::GONE
                 if may_be_absent(ask.class) =>
@@ -118,11 +121,14 @@ impl Proxy {
                 let epoch = self.outdate(ask, epoch, stored);
                 self.note_absence(ask, epoch, fetched.status, stored.is_some())
                     .await;
-                Ok(Landed::Absent)
+                return Ok(Landed::Absent);
             }
-            _ if is_index_of_v2(ask) => Err(v2_feed(ask, fetched.origin.host())),
-            status => Err(status_failure(&fetched.origin, status)),
-        }
+            _ if is_index_of_v2(ask) => return Err(v2_feed(ask, fetched.origin.host())),
+            status => return Err(status_failure(&fetched.origin, status)),
+        };
+        // Not before the document is checked: a page to sign in at may come with a 200.
+        self.note_proof(ask, heard_by, asked_at);
+        Ok(landed)
     }
 
     /// Has what is in memory of a document asked for again that the upstream replaced or dropped while it was still
@@ -164,7 +170,7 @@ impl Proxy {
             let headers = aged(&stored.entry.headers, age);
             self.store
                 .refresh(stored, now, epoch, Some(headers.clone()));
-            self.store.forget_absence(&ask.key);
+            self.store.forget_absence(&ask.own_key());
             let entry = Entry {
                 validated_at: now,
                 epoch,
@@ -184,7 +190,7 @@ impl Proxy {
         }
     }
 
-    /// Asks the upstream and notes how that went for its origin.
+    /// Asks the upstream and notes how that went for its origin, and for a client's own credential.
     pub(super) async fn ask_upstream(
         &self,
         ask: &Ask,
@@ -197,11 +203,13 @@ impl Proxy {
         if self.mode_of(&ask.feed) == Mode::Offline {
             return Err(Failure::Offline);
         }
+        let retry_until = self.retry_until(ask, hold).await;
         let fetch = Fetch {
             accept,
             access: ask.feed.access.clone(),
             hold,
             method,
+            retry_until,
             url: url.to_owned(),
             validators,
             symbol_checksum: match &ask.place {
@@ -217,7 +225,7 @@ impl Proxy {
                     let origin = fetched.origin.host().to_owned();
                     return Err(Failure::Loop { origin });
                 }
-                Ok(fetched)
+                self.refusal_of(ask, fetched).await
             }
             Err(error) => Err(self.upstream_failure(&ask.feed, &error)),
         }
@@ -276,7 +284,7 @@ impl Proxy {
             validated_at: now,
         };
         let (entry, outcome) = self.keep(ask, draft, raw, text.clone()).await;
-        self.store.forget_absence(&ask.key);
+        self.store.forget_absence(&ask.own_key());
         Ok(Landed::Document(Document { entry, text }, outcome))
     }
 
@@ -365,7 +373,7 @@ impl Proxy {
         let now = self.clock.now();
         let before = self
             .store
-            .absence(&ask.key)
+            .absence(&ask.own_key())
             .await
             .filter(|before| before.epoch >= epoch);
         let first_at = before.map_or(now, |before| before.first_at);
@@ -375,7 +383,7 @@ impl Proxy {
             first_at,
             last_at: now,
         };
-        self.store.put_absence(&ask.key, absence);
+        self.store.put_absence(&ask.own_key(), absence);
         let is_list = matches!(ask.class, Class::RegistrationIndex | Class::VersionList);
         if has_copy && is_list && is_confirmed(&absence) {
             self.store.remove(&ask.key).await;

@@ -250,7 +250,9 @@ async fn flight_step(
                 let length = landed.body_bytes();
                 (end.map_or(length, |end| end.min(length)), true)
             }
-            ContentState::Done(Err(failure)) => return Err(failure.reason()),
+            ContentState::Done(Err(failure)) | ContentState::Refused(_, failure) => {
+                return Err(failure.reason());
+            }
             ContentState::Streaming(streaming) => (streaming.may_give(end), false),
             ContentState::Past(_) => return Err(Reason::Store),
             ContentState::Asking => (0, false),

@@ -9,6 +9,7 @@ mod asks;
 pub mod base;
 mod beside;
 mod body;
+mod challenge;
 mod checks;
 mod content;
 mod document;
@@ -28,6 +29,7 @@ mod past;
 mod peeked;
 mod peer;
 mod places;
+mod proof;
 mod publish;
 mod reads;
 mod recent;
@@ -41,6 +43,7 @@ mod shortcut;
 mod snapshot;
 mod spool;
 mod state;
+mod stranger;
 mod told;
 mod trouble;
 mod view;
@@ -49,7 +52,7 @@ mod words;
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -59,15 +62,15 @@ use tokio::time::Instant;
 
 use self::admit::Admitted;
 use self::aim::Aim;
-use self::asks::gate_name;
 pub use self::base::Scheme;
 pub use self::body::{Body, BodyError};
-use self::content::{ContentState, HeadState};
+use self::content::{ContentState, HeadState, ProofState};
 use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
 pub use self::mode::{Mode, ModeOrder};
 use self::outcome::{Outcome, Subject};
 pub use self::peer::Peer;
+use self::proof::Client;
 use self::reads::answer_absent;
 use self::recent::Recent;
 use self::refusal::Refusal;
@@ -86,10 +89,11 @@ use crate::access::Guard;
 use crate::cache::cache_control::RequestCaching;
 use crate::cache::decision::Demand;
 use crate::cache::key::Key;
+use crate::cache::proof::Holder;
+pub use crate::cache::proof::ProofPolicy;
 use crate::clock::Clock;
 use crate::flight::Flights;
 pub use crate::nuget::rule::{BlockRules, Rule};
-use crate::nuget::service_index::is_https;
 use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -102,6 +106,8 @@ const DEMAND_INTERVAL: Duration = Duration::from_secs(2);
 const REFUSAL_TIME: Duration = Duration::from_secs(10);
 /// How long an answered list is remembered for the session that got it: longer than a restore's first phase.
 const SESSION_TIME: Duration = Duration::from_secs(10 * 60);
+/// How long it is remembered that a client's credential was refused: no answer takes longer to come whole.
+const REFUSED_TIME: Duration = Duration::from_secs(60 * 60);
 /// Entries of each short memory: some megabytes at most.
 const MAX_RECENT: usize = 16 * 1024;
 /// Longest query that is forwarded, as nuget.org itself allows (protocol fact 2.3.13).
@@ -141,6 +147,10 @@ pub struct Shared {
     sessions: Recent<String, ()>,
     /// Rules that the log named a moment ago, with their feed.
     named_rules: Recent<(Arc<str>, String), ()>,
+    /// When the upstream last refused a client's credential: what was asked before proves nothing after it.
+    refused: Recent<Holder, SystemTime>,
+    /// What passes for a proof, being asked for.
+    proofs: Flights<FlightKey, ProofState>,
 }
 
 impl std::ops::Deref for Proxy {
@@ -216,6 +226,8 @@ impl Proxy {
             forced: Recent::new(DEMAND_INTERVAL, MAX_RECENT),
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
             named_rules: Recent::new(rules::LOG_INTERVAL, MAX_RECENT),
+            refused: Recent::new(REFUSED_TIME, MAX_RECENT),
+            proofs: Flights::new(max_abandoned),
         };
         let snapshot = Arc::new(Snapshot::new(settings, mounted, Arc::new(shared)));
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
@@ -304,8 +316,13 @@ impl Proxy {
             Ok(aim) => aim,
             Err(response) => return response,
         };
+        let feed = match self.as_client(&feed, facts.headers) {
+            Ok(feed) => feed,
+            Err(refusal) => return self.turn_away(request.body, facts, &refusal).await,
+        };
         told.subject = Subject {
             feed: Some(Arc::clone(&feed.label)),
+            credential: feed.client.as_ref().map(Client::short_hash),
             ..subject_of(&resource)
         };
         let admitted = self.admit(&feed, &resource, request, facts, address.client, told);
@@ -360,46 +377,6 @@ impl Proxy {
         response
     }
 
-    /// Answers a read of a feed's resource.
-    async fn read_resource(
-        &self,
-        query: &Query<'_>,
-        resource: &Resource,
-        parts: &request::Parts,
-        facts: &Facts<'_>,
-        told: &mut Told,
-    ) -> Response<Body> {
-        let result = match resource {
-            Resource::Content { id, version, file } => {
-                let want = self.want(query, id, version, *file, None);
-                self.answer_content(&want, facts, told).await
-            }
-            Resource::Certificate(_) | Resource::Symbols(_) | Resource::Tool(_) => {
-                self.answer_file(query, resource, facts, told).await
-            }
-            Resource::RepositorySignatures(_) if !is_https(query.base) => {
-                let problem = "repository signatures are served over https alone, for clients take them from nowhere else";
-                return respond::refusal(facts, &Refusal::NoSuchPath(problem.into()));
-            }
-            Resource::Link {
-                hive,
-                id,
-                subject,
-                digest,
-            } => {
-                self.answer_link(query, hive, id, subject, digest, facts, told)
-                    .await
-            }
-            _ => {
-                self.answer_document(query, resource, parts, facts, told)
-                    .await
-            }
-        };
-        result.unwrap_or_else(|failure| {
-            self.answer_failure(query.feed, resource, failure, facts, told)
-        })
-    }
-
     /// A document: from memory, or made of what a view shows.
     async fn answer_document(
         &self,
@@ -419,14 +396,14 @@ impl Proxy {
             _ => parts.uri.path().trim_end_matches('/').to_owned(),
         };
         let key = render::answer_key(query.feed, &canonical, query.base, coding);
-        let gate = gate_name(id_of(resource), class_of(resource));
         let mut demand = query.demand;
         if let Resource::VersionList(id) = resource {
             demand = self.demand_of_session(query.feed, id, facts, told, demand);
         }
         if keeps
             && demand != Demand::Forced
-            && let Some(answer) = self.current_answer(query.feed, gate, &key)
+            && let Some(answer) =
+                self.current_answer(query.feed, id_of(resource), class_of(resource), &key)
         {
             self.note_session(told, Outcome::Hit);
             let meaning = Meaning {

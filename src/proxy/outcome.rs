@@ -14,6 +14,8 @@ pub enum Outcome {
     Absent,
     /// Straight from the upstream, past a store that cannot take it.
     Bypass,
+    /// The upstream demands a credential of the client or refuses the one it has; handed on.
+    Challenged,
     /// From a fetch that another request had begun.
     Coalesced,
     /// Nothing could be served.
@@ -36,9 +38,10 @@ pub enum Outcome {
 
 impl Outcome {
     /// Every outcome, for metrics that must show zeros.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Absent,
         Self::Bypass,
+        Self::Challenged,
         Self::Coalesced,
         Self::Failed,
         Self::Hit,
@@ -56,6 +59,7 @@ impl Outcome {
         match self {
             Self::Absent => "absent",
             Self::Bypass => "bypass",
+            Self::Challenged => "challenged",
             Self::Coalesced => "coalesced",
             Self::Failed => "failed",
             Self::Hit => "hit",
@@ -136,6 +140,8 @@ pub enum Reason {
     TooLarge,
     /// Nobody trusts who signed the upstream's certificate.
     UnknownIssuer,
+    /// The client's credential has no proof that is good now, and the upstream cannot be asked for one.
+    Unproven,
     /// The upstream answered with a server error.
     UpstreamStatus,
     /// The upstream is a V2 feed.
@@ -179,6 +185,7 @@ impl Reason {
             Self::Tls => "tls",
             Self::TooLarge => "too-large",
             Self::UnknownIssuer => "unknown-issuer",
+            Self::Unproven => "unproven",
             Self::UpstreamStatus => "upstream-status",
             Self::V2Feed => "v2-feed",
         }
@@ -205,7 +212,7 @@ pub fn cache_status(outcome: Outcome, reason: Option<Reason>, ttl: Option<i64>) 
         Outcome::Absent | Outcome::Local | Outcome::Refused => "sluice",
         Outcome::Bypass => "sluice; fwd=bypass",
         Outcome::Coalesced => "sluice; fwd=uri-miss; collapsed",
-        Outcome::Failed => "sluice; fwd=uri-miss",
+        Outcome::Challenged | Outcome::Failed => "sluice; fwd=uri-miss",
         Outcome::Hit | Outcome::Stale => "sluice; hit",
         Outcome::Miss => "sluice; fwd=uri-miss; stored",
         Outcome::Relayed => "sluice; fwd=method",
@@ -270,6 +277,8 @@ pub struct Subject {
     pub sha512: Option<String>,
     /// The host that the body came from.
     pub origin: Option<String>,
+    /// The beginning of the keyed hash of the client's credential, where that is passed on.
+    pub credential: Option<String>,
 }
 
 #[cfg(test)]

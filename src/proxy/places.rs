@@ -29,7 +29,7 @@ impl Proxy {
         best.unwrap_or_else(|| self.reach_of(ask.feed.access.upstream(), &ask.feed))
     }
 
-    fn reach_of(&self, origin: &Origin, feed: &Feed) -> Reach {
+    pub(super) fn reach_of(&self, origin: &Origin, feed: &Feed) -> Reach {
         match self.upstream.state(origin, &feed.access) {
             OriginState::Live => Reach::Live,
             OriginState::Open { .. } => Reach::Down,

@@ -14,10 +14,11 @@ use http::{Method, Response, StatusCode, Version};
 use super::Proxy;
 use super::admit::{self, Admitted};
 use super::body::{Body, Source};
+use super::challenge::passable;
 use super::failure::Failure;
 use super::feed::Feed;
 use super::mode::Mode;
-use super::outcome::{Outcome, Reason};
+use super::outcome::Outcome;
 use super::peeked::{NotAhead, Peek, Peeked};
 use super::refusal::Refusal;
 use super::respond::{self, Facts, Note};
@@ -29,10 +30,10 @@ use crate::access::rules::Caller;
 use crate::clock::Clock;
 use crate::nuget::id::PackageId;
 use crate::store::{Raise, Store};
-use crate::upstream::{PublishFault, PublishRequest, Sent};
+use crate::upstream::{PublishFault, PublishReply, PublishRequest, Sent};
 
 /// The client's headers that a publish carries: what upstreams act on (protocol facts 4.1.6, 6.2.1), and no credential of
-/// the client's but its key.
+/// the client's but its key, and the one that the feed's access passes on.
 const FORWARDED: [HeaderName; 8] = [
     header::ACCEPT_LANGUAGE,
     header::CONTENT_TYPE,
@@ -132,23 +133,7 @@ impl Proxy {
             }
         };
         match reply {
-            Ok(reply) => {
-                if reply.status == StatusCode::LENGTH_REQUIRED {
-                    tracing::warn!(
-                        feed = &*feed.name,
-                        "the upstream demands the length of an upload: push_length = \"required\" gives it"
-                    );
-                }
-                let mut headers = selected(&reply.headers, &RETURNED);
-                let length = http_body::Body::size_hint(&reply.body).exact();
-                let phrase = reply.reason.as_deref().filter(|_| length == Some(0));
-                let body = match phrase {
-                    _ if reply.status == StatusCode::NO_CONTENT => Body::empty(),
-                    Some(phrase) if facts.version == Version::HTTP_2 => said(phrase, &mut headers),
-                    _ => Body::from_source(Source::Relay(Box::new(reply.body)), length),
-                };
-                respond::relayed(facts, reply.status, reply.reason.as_deref(), headers, body)
-            }
+            Ok(reply) => handed_back(feed, facts, reply),
             Err(error) => {
                 aftermath.was_sent = error.sent == Sent::Some;
                 tracing::warn!(feed = &*feed.name, fault = error.fault.word(), %error, "a publish has no answer to hand on");
@@ -260,13 +245,8 @@ impl Proxy {
     }
 
     fn publish_failed(&self, facts: &Facts<'_>, failure: &Failure) -> Response<Body> {
-        let reason: Reason = failure.reason();
-        respond::failure(
-            facts,
-            failure,
-            "publish",
-            &Note::of(Outcome::Failed, Some(reason)),
-        )
+        let (outcome, reason) = failure.outcome();
+        respond::failure(facts, failure, "publish", &Note::of(outcome, reason))
     }
 }
 
@@ -310,6 +290,33 @@ fn address(endpoint: &str, named: Option<&Published>, uri: &http::Uri) -> String
         url.push_str(query);
     }
     url
+}
+
+/// The upstream's answer to a publish, handed back.
+fn handed_back(feed: &Feed, facts: &Facts<'_>, reply: PublishReply) -> Response<Body> {
+    if reply.status == StatusCode::LENGTH_REQUIRED {
+        tracing::warn!(
+            feed = &*feed.name,
+            "the upstream demands the length of an upload: push_length = \"required\" gives it"
+        );
+    }
+    let mut headers = selected(&reply.headers, &RETURNED);
+    if feed.client.is_some() {
+        let (passable, _) = passable(&reply.headers);
+        headers.remove(header::WWW_AUTHENTICATE);
+        for value in passable {
+            headers.append(header::WWW_AUTHENTICATE, value);
+        }
+    }
+    let length = http_body::Body::size_hint(&reply.body).exact();
+    let phrase = reply.reason.as_deref().filter(|_| length == Some(0));
+    let body = match phrase {
+        _ if reply.status == StatusCode::NO_CONTENT => Body::empty(),
+        Some(phrase) if facts.version == Version::HTTP_2 => said(phrase, &mut headers),
+        _ => Body::from_source(Source::Relay(Box::new(reply.body)), length),
+    };
+    let (outcome, reason) = (Outcome::Relayed, reply.reason.as_deref());
+    respond::relayed(facts, outcome, reply.status, reason, headers, body)
 }
 
 /// The body of an answer that has only a reason phrase, for HTTP/2, which has none (RFC 9113 section 8.3.2). Upstreams

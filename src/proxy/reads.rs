@@ -1,8 +1,8 @@
-//! Reads of content and links, and what a session of a client may demand.
+//! Reads: of whatever resource, of content and links; and what a session of a client may demand.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, Response};
+use http::{HeaderMap, Response, request};
 
 use super::Proxy;
 use super::body::Body;
@@ -12,6 +12,7 @@ use super::failure::Failure;
 use super::feed::Feed;
 use super::live::StoredRescue;
 use super::outcome::{Outcome, Reason};
+use super::refusal::Refusal;
 use super::render::{Coding, Order};
 use super::respond::{self, Facts, Note};
 use super::route::{Class, Content, LinkSubject, Resource};
@@ -21,6 +22,7 @@ use crate::cache::decision::Demand;
 use crate::cache::entry::age;
 use crate::nuget::id::PackageId;
 use crate::nuget::link::LinkKind;
+use crate::nuget::service_index::is_https;
 use crate::store::Raise;
 
 impl Proxy {
@@ -38,10 +40,64 @@ impl Proxy {
             other => other,
         };
         self.note_blocked(feed, &failure, told);
-        let (outcome, reason) = (failure.outcome(), Some(failure.reason()));
+        let (outcome, reason) = failure.outcome();
         told.tell(outcome, reason);
         let note = Note::of(outcome, reason);
         respond::failure(facts, &failure, &what(&told.subject), &note)
+    }
+
+    /// Answers a read of a feed's resource.
+    pub(super) async fn read_resource(
+        &self,
+        query: &Query<'_>,
+        resource: &Resource,
+        parts: &request::Parts,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Response<Body> {
+        let result = self.read_or_demand(query, resource, parts, facts, told);
+        let result = result.await;
+        result.unwrap_or_else(|failure| {
+            self.answer_failure(query.feed, resource, failure, facts, told)
+        })
+    }
+
+    /// The answer to a read, or why there is none.
+    pub(super) async fn answer_read(
+        &self,
+        query: &Query<'_>,
+        resource: &Resource,
+        parts: &request::Parts,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Result<Response<Body>, Failure> {
+        match resource {
+            Resource::Content { id, version, file } => {
+                let want = self.want(query, id, version, *file, None);
+                self.answer_content(&want, facts, told).await
+            }
+            Resource::Certificate(_) | Resource::Symbols(_) | Resource::Tool(_) => {
+                self.answer_file(query, resource, facts, told).await
+            }
+            Resource::RepositorySignatures(_) if !is_https(query.base) => {
+                let problem = "repository signatures are served over https alone, for clients take them from nowhere else";
+                let refusal = Refusal::NoSuchPath(problem.into());
+                Ok(respond::refusal(facts, &refusal))
+            }
+            Resource::Link {
+                hive,
+                id,
+                subject,
+                digest,
+            } => {
+                self.answer_link(query, hive, id, subject, digest, facts, told)
+                    .await
+            }
+            _ => {
+                self.answer_document(query, resource, parts, facts, told)
+                    .await
+            }
+        }
     }
 
     /// A file of the flat container.

@@ -18,6 +18,7 @@ use super::feed::{Feed, Generation};
 use super::respond::{self, DOCUMENT_CACHING};
 use super::view::{How, Shown};
 use crate::cache::epoch::Epoch;
+use crate::cache::key::Audience;
 use crate::flight::Joined;
 use crate::store::Answer;
 
@@ -88,6 +89,9 @@ pub(super) fn answer_key(feed: &Feed, path: &str, base: &str, coding: Coding) ->
     for part in [&*feed.name, &generation, path, base, coding.word()] {
         key.push_str(part);
         key.push('\u{1f}');
+    }
+    if let Audience::Credential(hash) = feed.audience() {
+        key.push_str(&hash);
     }
     key
 }

@@ -188,15 +188,18 @@ pub(super) fn failure(
     what: &str,
     note: &Note,
 ) -> Response<Body> {
+    if let Failure::Challenged(challenge) = failure {
+        return challenge.respond(facts, what);
+    }
     let (short, long) = words_for(failure, what, facts.clock.now());
     let text = format!("Sluice: {short}.\n{long}\n");
-    let status = status_for(failure);
-    let mut response = plain(facts, status, Some(&short), text, note);
-    if failure.reason() == Reason::RateLimited {
+    let mut response = plain(facts, status_for(failure), Some(&short), text, note);
+    let headers = response.headers_mut();
+    if let Failure::CredentialWanted { feed, .. } = failure {
+        headers.insert(header::WWW_AUTHENTICATE, challenge(feed));
+    } else if failure.reason() == Reason::RateLimited {
         // The client obeys up to an hour of it (protocol fact 3.5.3), so it never gets the upstream's own.
-        response
-            .headers_mut()
-            .insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+        headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
     }
     response
 }
@@ -284,12 +287,11 @@ pub(super) fn preflight(facts: &Facts<'_>) -> Response<Body> {
         header::ACCESS_CONTROL_ALLOW_HEADERS,
         fixed("If-Match, If-None-Match, If-Modified-Since, If-Unmodified-Since"),
     );
-    let note = Note::of(Outcome::Local, None);
     finish(
         facts,
         StatusCode::NO_CONTENT,
         headers,
-        &note,
+        &Note::of(Outcome::Local, None),
         None,
         Body::empty,
     )
@@ -305,16 +307,16 @@ pub(super) fn allow_any_origin(headers: &mut HeaderMap) {
     );
 }
 
-/// An upstream's answer to a publish: status, reason phrase, headers and body unchanged (protocol facts 4.2.5 to
-/// 4.2.7).
+/// An upstream's answer to a publish (protocol facts 4.2.5 to 4.2.7), or its refusal of a client's credential: unchanged.
 pub(super) fn relayed(
     facts: &Facts<'_>,
+    outcome: Outcome,
     status: StatusCode,
     reason: Option<&[u8]>,
     headers: HeaderMap,
     body: Body,
 ) -> Response<Body> {
-    let note = Note::of(Outcome::Relayed, None);
+    let note = Note::of(outcome, None);
     let length = http_body::Body::size_hint(&body).exact();
     let mut response = finish(facts, status, headers, &note, length, || body);
     if let Some(phrase) = reason.and_then(|reason| ReasonPhrase::try_from(reason).ok()) {
@@ -324,7 +326,7 @@ pub(super) fn relayed(
 }
 
 /// The status that each failure amounts to. 401 and 403 of the upstream never become a challenge to the client
-/// (protocol fact 5.2.5), and no outage becomes a 404.
+/// (protocol fact 5.2.5), unless they are about the client's own credential; and no outage becomes a 404.
 fn status_for(failure: &Failure) -> StatusCode {
     match failure {
         Failure::BadBody { .. }
@@ -332,14 +334,18 @@ fn status_for(failure: &Failure) -> StatusCode {
         | Failure::NotAuthorized { .. }
         | Failure::TooLarge { .. }
         | Failure::V2Feed { .. } => StatusCode::BAD_GATEWAY,
+        Failure::Challenged(challenge) => challenge.status,
+        Failure::CredentialWanted { .. } => StatusCode::UNAUTHORIZED,
         Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Loop { .. } => StatusCode::LOOP_DETECTED,
         Failure::NoRoomForUpload(_) => StatusCode::INSUFFICIENT_STORAGE,
+        Failure::NothingPasses { status, .. } => *status,
         Failure::Blocked { .. } | Failure::NotOffered(_) | Failure::OfflineAbsent => {
             StatusCode::NOT_FOUND
         }
         Failure::Offline => StatusCode::SERVICE_UNAVAILABLE,
         Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
+        Failure::Unproven(why) => status_for(why),
         Failure::Unreachable {
             reason: Reason::BreakerOpen,
             ..

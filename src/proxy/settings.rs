@@ -5,8 +5,9 @@ use std::time::Duration;
 use super::base;
 use super::mode::Mode;
 use super::route::Class;
-use crate::access::rules::Rules;
+use crate::access::rules::{self as clients, Rules};
 use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
+use crate::cache::proof::ProofPolicy;
 use crate::nuget::rule::BlockRules;
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Credential;
@@ -88,6 +89,8 @@ pub struct FeedSettings {
     pub audit_upstream: Option<String>,
     /// URL of the symbol server behind this feed's. It is asked without credentials.
     pub symbols_upstream: Option<String>,
+    /// How long proofs are good for, where clients' own credentials are passed on.
+    pub proofs: ProofPolicy,
     /// How long its documents stay fresh.
     pub freshness: Freshness,
     /// What it does not show.
@@ -113,6 +116,12 @@ pub enum PushLength {
 }
 
 impl FeedSettings {
+    /// Whether it is asked with each client's own credential.
+    #[must_use]
+    pub fn passes_credentials_on(&self) -> bool {
+        self.clients.mode == clients::Mode::Passthrough
+    }
+
     /// A feed without credentials and with the default policy.
     #[must_use]
     pub fn new(name: &str, upstream: &str) -> Self {
@@ -123,6 +132,7 @@ impl FeedSettings {
             credential: None,
             audit_upstream: None,
             symbols_upstream: None,
+            proofs: ProofPolicy::default(),
             freshness: Freshness::default(),
             block: BlockRules::default(),
             mode: Mode::Online,

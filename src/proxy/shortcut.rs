@@ -102,8 +102,8 @@ impl Snapshot {
             Coding::Gzip => &known.gzip,
             Coding::Identity => &known.identity,
         };
-        let gate = gate_name(known.id.as_ref(), known.class);
-        let answer = self.current_answer(&known.feed, gate, key)?;
+        let id = known.id.as_ref();
+        let answer = self.current_answer(&known.feed, id, known.class, key)?;
         let note = note_of(&answer, Outcome::Hit, None, facts);
         let response = respond::document(facts, &answer, &note);
         let is_logged = self.telemetry.logs_access();
@@ -151,19 +151,22 @@ impl Snapshot {
     pub(super) fn current_answer(
         &self,
         feed: &Feed,
-        gate: Option<&str>,
+        id: Option<&PackageId>,
+        class: Class,
         key: &str,
     ) -> Option<Arc<Answer>> {
         let answer = self.store.answers().get(key)?;
-        let gate = self.store.gate(&feed.name, gate);
-        (self.clock.now() < answer.deadline && answer.epoch >= gate.epoch).then_some(answer)
+        let gate = self.store.gate(&feed.name, gate_name(id, class));
+        let is_current = self.clock.now() < answer.deadline && answer.epoch >= gate.epoch;
+        (is_current && self.may_see(feed, id, class)).then_some(answer)
     }
 }
 
 impl Proxy {
     /// Remembers what a plain request means, once its answer is in memory.
     pub(super) fn note_shortcut(&self, parts: &request::Parts, meaning: Meaning<'_>) {
-        if !is_plain(&parts.headers, false) {
+        // Who asks is part of what it means where credentials are passed on.
+        if meaning.feed.client.is_some() || !is_plain(&parts.headers, false) {
             return;
         }
         let Some(name) = name_of(parts, meaning.scheme) else {

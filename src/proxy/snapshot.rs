@@ -169,7 +169,9 @@ impl Mounting<'_> {
         let known = self.before.iter().find(named).filter(same_upstream);
         let same_access = known.filter(|known| {
             let old = &known.settings;
-            old.credential == settings.credential && old.ways == settings.ways
+            old.credential == settings.credential
+                && old.ways == settings.ways
+                && old.passes_credentials_on() == settings.passes_credentials_on()
         });
         let (access, asked_with) = match same_access {
             Some(known) => (known.access.clone(), known.asked_with),

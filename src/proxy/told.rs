@@ -228,6 +228,7 @@ pub(super) fn report(telemetry: &Telemetry, completed: &Completed<'_>) {
         outcome: completed.outcome.word(),
         reason: completed.reason.map(Reason::word),
         hash: subject.sha512.as_deref(),
+        credential: subject.credential.as_deref(),
         session: completed.session,
         user_agent: completed.agent,
     });

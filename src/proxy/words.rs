@@ -29,6 +29,8 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("{what} is blocked by the rule {rule:?}"),
             "The rule stands in `block` of this feed in Sluice's configuration.".into(),
         ),
+        Failure::Challenged(challenge) => challenge.words(),
+        Failure::CredentialWanted { why, .. } => wanted(why, what, now),
         Failure::HtmlPage { origin } => (
             format!("{origin} sent an HTML page (to log in?), no copy of {what}"),
             "A feed answers with JSON. Check the URL and the credential of this feed.".into(),
@@ -53,6 +55,11 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("the upload cannot be put on disk: {fault}"),
             "This feed's upstream wants to know its length first (push_length).".into(),
         ),
+        Failure::NothingPasses {
+            origin,
+            schemes,
+            status,
+        } => nothing_passes(origin, schemes, *status),
         Failure::NotOffered(resource) => (
             format!("the upstream offers no {resource}"),
             "Its service index does not list the resource.".into(),
@@ -76,15 +83,13 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             cause,
             detail,
             ..
-        } => {
-            let since = clock_time(*since, now);
-            let cause = cause.as_ref().map(|cause| format!(" ({cause})"));
-            let cause = cause.unwrap_or_default();
-            (
-                format!("{origin} unreachable since {since}{cause}, no copy of {what}"),
-                detail.clone(),
-            )
-        }
+        } => (
+            format!(
+                "{}, no copy of {what}",
+                unreachable(origin, *since, cause.as_deref(), now)
+            ),
+            detail.clone(),
+        ),
         Failure::UpstreamStatus { origin, status } if *status == StatusCode::TOO_MANY_REQUESTS => (
             format!("{origin} refuses by rate (429), no copy of {what}"),
             "It gets more requests from here than it allows.".into(),
@@ -93,12 +98,76 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("{origin} answered {}, no copy of {what}", status.as_u16()),
             "The upstream's own error; it was asked again as long as a request may be held.".into(),
         ),
+        Failure::Unproven(why) => unproven(why, what, now),
         Failure::V2Feed { origin, v3 } => (
             format!("{origin} is a V2 feed, try {v3}, no copy of {what}"),
             "Sluice speaks V3: the upstream of this feed must be the URL of a V3 service index."
                 .into(),
         ),
     }
+}
+
+fn unreachable(origin: &str, since: SystemTime, cause: Option<&str>, now: SystemTime) -> String {
+    let cause = cause.map(|cause| format!(" ({cause})")).unwrap_or_default();
+    format!(
+        "{origin} unreachable since {}{cause}",
+        clock_time(since, now)
+    )
+}
+
+/// That a credential is demanded in the place of an upstream which does not answer.
+fn wanted(why: &Failure, what: &str, now: SystemTime) -> (String, String) {
+    let (short, long) = outage(why, now).unwrap_or_else(|| words_for(why, what, now));
+    let short = format!("{short}; copies are for credentials that the upstream let in before");
+    (short, long)
+}
+
+/// That there is a copy, and no proof for it.
+fn unproven(why: &Failure, what: &str, now: SystemTime) -> (String, String) {
+    let Some((short, long)) = outage(why, now) else {
+        return words_for(why, what, now);
+    };
+    let short =
+        format!("{short}, and the upstream has not let this credential in for {what} lately");
+    (short, long)
+}
+
+/// How an upstream does not answer, whether there is a copy or not.
+fn outage(why: &Failure, now: SystemTime) -> Option<(String, String)> {
+    match why {
+        Failure::Unreachable {
+            origin,
+            since,
+            cause,
+            detail,
+            ..
+        } => {
+            let short = unreachable(origin, *since, cause.as_deref(), now);
+            Some((short, detail.clone()))
+        }
+        Failure::UpstreamStatus { origin, status } => {
+            let short = format!("{origin} answered {}", status.as_u16());
+            let long = "A stored copy is given only to a credential that the upstream let in: within proof_grace, in an \
+                        outage.";
+            Some((short, long.into()))
+        }
+        Failure::Offline => {
+            let short = "offline".to_owned();
+            Some((short, OFFLINE.into()))
+        }
+        _ => None,
+    }
+}
+
+/// That an upstream offers only what is bound to a connection or to the address that was asked.
+fn nothing_passes(origin: &str, schemes: &str, status: StatusCode) -> (String, String) {
+    let status = status.as_u16();
+    (
+        format!("{origin} answered {status} and offers only {schemes}, which cannot pass a proxy"),
+        "Such a scheme is bound to a connection or to the address that was asked. Have the upstream offer Basic, or \
+         give this feed a credential of its own in Sluice's configuration."
+            .into(),
+    )
 }
 
 /// Hours and minutes (UTC) of `time`, with its day if that is not today.

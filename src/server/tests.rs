@@ -119,6 +119,7 @@ async fn a_sink_that_fails_loses_lines_and_is_used_again() {
         outcome: "hit",
         reason: None,
         hash: None,
+        credential: None,
         session: None,
         user_agent: None,
     };

@@ -73,6 +73,11 @@ const STORE_VALUES: &[StoreValue] = &[
         |usage| wide(usage.absences),
     ),
     gauge(
+        "sluice_store_proofs",
+        "Remembered proofs of clients' credentials.",
+        |usage| wide(usage.proofs),
+    ),
+    gauge(
         "sluice_store_open_bodies",
         "Bodies held open between requests.",
         |usage| wide(usage.open_bodies),

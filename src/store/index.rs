@@ -4,7 +4,7 @@
 //! panic caught. An index that panicked, was corrupt or missed a deadline is *dead*: its handle is leaked, because
 //! dropping it flushes and may panic, and a new one gets a new folder, since a call that is merely late still writes
 //! by path. Refuses to hold a body, a value above 4 KiB, or anything that the bodies' files do not also tell but epochs,
-//! absences and times of revalidation.
+//! absences, proofs and times of revalidation.
 
 use std::fs::{self, File};
 use std::io;
@@ -35,6 +35,7 @@ const MAX_LATE_READS: usize = 8;
 /// Names of rows: a letter for their kind, then a key.
 pub(super) mod row {
     use super::GateRow;
+    use crate::cache::proof::ProofKey;
     use ring::digest;
 
     /// Rows of entries.
@@ -43,6 +44,8 @@ pub(super) mod row {
     pub(in super::super) const ABSENCE: u8 = b'n';
     /// Rows of epochs.
     pub(in super::super) const GATE: u8 = b'g';
+    /// Rows of proofs.
+    pub(in super::super) const PROOF: u8 = b'p';
     /// Rows of last uses.
     pub(in super::super) const USE: u8 = b'u';
     /// Set once every body that an earlier index knew has a row in this one.
@@ -61,6 +64,10 @@ pub(super) mod row {
 
     pub(in super::super) fn absence(key: &[u8; 32]) -> Vec<u8> {
         of(ABSENCE, key)
+    }
+
+    pub(in super::super) fn proof(key: &ProofKey) -> Vec<u8> {
+        of(PROOF, key.bytes())
     }
 
     pub(in super::super) fn last_use(key: &[u8; 32]) -> Vec<u8> {

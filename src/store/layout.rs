@@ -1,8 +1,8 @@
 //! The data folder: names of its files, and the trailer that makes a body's file tell everything about itself.
 //!
-//! `CACHEDIR.TAG VERSION IDENTITY LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` is the exclusive or
-//! of the name's 32 bytes: neither the bodies of one feed nor those of one class (every version list ends in the same
-//! 16 bytes) share one folder. Every call blocks. Refuses to decide which body is the right one.
+//! `CACHEDIR.TAG VERSION IDENTITY PROOFKEY LOCK BALLAST bodies/<ab>/<64 hex> index-<n>/ tmp/ quarantine/`, where `ab` is the
+//! exclusive or of the name's 32 bytes: neither the bodies of one feed nor those of one class (every version list ends in
+//! the same 16 bytes) share one folder. Every call blocks. Refuses to decide which body is the right one.
 
 use std::fs::{self, File};
 use std::io;
@@ -267,7 +267,7 @@ pub(super) fn hex(key: &[u8; 32]) -> String {
     })
 }
 
-fn unhex(name: &str) -> Option<[u8; 32]> {
+pub(super) fn unhex(name: &str) -> Option<[u8; 32]> {
     let digits = name.as_bytes();
     if digits.len() != 64 {
         return None;

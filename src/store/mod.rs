@@ -17,6 +17,7 @@ mod limits;
 mod lookup;
 mod memory;
 mod pending;
+mod proofs;
 mod quota;
 mod record;
 mod recover;
@@ -112,6 +113,8 @@ struct Shared {
     locks: commit::KeyLocks,
     quota: Arc<Quota>,
     absences: absence::Absences,
+    proofs: proofs::Proofs,
+    proof_key: proofs::HashKey,
     gates: gates::Gates,
     answers: Answers,
     /// Uses whose rows are due, with their hour.
@@ -377,6 +380,8 @@ impl Shared {
             locks: commit::KeyLocks::new(),
             quota: Arc::new(Quota::new(settings.max_store_bytes.unwrap_or(u64::MAX))),
             absences: absence::Absences::new(settings.max_absences),
+            proofs: proofs::Proofs::new(settings.max_proofs),
+            proof_key: prepared.proof_key.clone(),
             gates: gates::Gates::default(),
             answers: Answers::new(memory, settings.max_answer_bytes),
             uses: Mutex::default(),

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::fault::StoreFault;
 use super::layout::Layout;
+use super::proofs::HashKey;
 use super::quota::Counted;
 use super::settings::{NetworkFs, OpenError, Settings};
 use super::{Shared, limits};
@@ -35,6 +36,8 @@ pub(super) struct Prepared {
     pub(super) index: u64,
     /// Eight hex digits that tell this folder's owner from others.
     pub(super) identity: String,
+    /// Hashes clients' credentials.
+    pub(super) proof_key: HashKey,
 }
 
 /// Locks the folder and puts it in order.
@@ -129,15 +132,17 @@ fn lock_and_clear(layout: &Layout, mut lock: File, ballast: u64) -> Result<Begun
         .map_err(failed)?;
     let index = clear(layout, ballast).map_err(failed)?;
     let identity = identity(layout).map_err(failed)?;
+    let proof_key = HashKey::of_folder(layout).map_err(failed)?;
     Ok(Begun::Locked(Prepared {
         lock,
         index,
         identity,
+        proof_key,
     }))
 }
 
 /// A full disk must not keep a store from answering from what it has.
-fn ignore_full_disk(error: io::Error) -> io::Result<()> {
+pub(super) fn ignore_full_disk(error: io::Error) -> io::Result<()> {
     match StoreFault::from(&error) {
         StoreFault::DiskFull => Ok(()),
         _ => Err(error),

@@ -28,6 +28,8 @@ pub struct Settings {
     pub max_open_bodies: Option<usize>,
     /// Most remembered 404s.
     pub max_absences: usize,
+    /// Most proofs that clients' credentials were let in.
+    pub max_proofs: usize,
     /// How long opening waits for another process to let go of the folder.
     pub lock_wait: Duration,
     /// Whether a network file system is accepted.
@@ -59,6 +61,8 @@ impl Default for Settings {
             max_answer_bytes: 16 << 20,
             max_open_bodies: None,
             max_absences: 100_000,
+            // A thousand clients with a hundred private packages each.
+            max_proofs: 100_000,
             lock_wait: Duration::from_secs(30),
             network_fs: NetworkFs::Refuse,
             index_deadline: Duration::from_secs(10),

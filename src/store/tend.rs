@@ -17,9 +17,10 @@ use super::lookup::adopted;
 use super::memory::Found;
 use super::pending::{Change, Pace};
 use super::quota::Checked;
-use super::record::{GateRow, Row, decode_absence};
+use super::record::{GateRow, Row, decode_absence, decode_proof};
 use super::settings::Step;
 use super::{Count, Shared, recover};
+use crate::cache::proof::ProofKey;
 use crate::platform;
 
 /// Rows that one scan of the index loads: a few milliseconds.
@@ -46,6 +47,8 @@ impl Shared {
         if burial == Burial::Already {
             return;
         }
+        // Nobody waits for proofs of an index that is no more.
+        self.proofs.end_loading();
         let dropped = self.pending.drain();
         tracing::warn!(%fault, number, rows = dropped.len(), ?burial, "the index died");
         self.settle_changes(dropped.iter());
@@ -111,6 +114,7 @@ pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
             for gate in shared.gates.rows() {
                 shared.put_gate(&gate);
             }
+            shared.put_proofs();
             if !rebuild(&shared, number).await {
                 return;
             }
@@ -136,7 +140,7 @@ async fn wait_for_room(shared: &Arc<Shared>) -> bool {
     }
 }
 
-/// Loads epochs, absences, and, once the bodies are counted, their last uses.
+/// Loads epochs, absences, proofs, and, once the bodies are counted, their last uses.
 async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> {
     let now = shared.clock.now();
     scan(shared, live, row::GATE, |_, value| {
@@ -155,6 +159,7 @@ async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> 
         }
     })
     .await?;
+    load_proofs(shared, live).await?;
     let mut counted = shared.counted.subscribe();
     let _ = counted.wait_for(|count| *count == Count::Done).await;
     let mut uses: Vec<([u8; 32], u32)> = Vec::new();
@@ -175,6 +180,20 @@ async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> 
         }
     }
     shared.quota.end_counting();
+    Ok(())
+}
+
+async fn load_proofs(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> {
+    scan(shared, live, row::PROOF, |name, value| {
+        let key = name.get(1..).and_then(|key| key.first_chunk::<32>());
+        if let (Some(key), Some(proven_at)) = (key, decode_proof(value)) {
+            for gone in shared.proofs.load(ProofKey::from_bytes(*key), proven_at) {
+                shared.change(row::proof(&gone), None, None);
+            }
+        }
+    })
+    .await?;
+    shared.proofs.end_loading();
     Ok(())
 }
 

@@ -45,6 +45,8 @@ pub struct Usage {
     pub quarantined: u64,
     /// Remembered 404s.
     pub absences: usize,
+    /// Remembered proofs of clients' credentials.
+    pub proofs: usize,
     /// Bodies held open between requests.
     pub open_bodies: usize,
     /// Bytes of answers in memory.
@@ -81,6 +83,7 @@ impl Shared {
             adopted: count(&self.adopted),
             quarantined: count(&self.quarantined),
             absences: self.absences.len(),
+            proofs: self.proofs.len(),
             open_bodies: self.handles.len(),
             answer_bytes,
             max_answer_bytes: self.answers.max_bytes(),

@@ -44,6 +44,8 @@ pub struct AccessLine<'a> {
     pub reason: Option<&'a str>,
     /// The beginning of the body's SHA-512, in hex.
     pub hash: Option<&'a str>,
+    /// The beginning of the keyed hash of the client's credential, where that is passed on.
+    pub credential: Option<&'a str>,
     /// The client's X-NuGet-Session-Id.
     pub session: Option<&'a str>,
     /// The client's User-Agent.
@@ -224,6 +226,7 @@ fn named<'a>(line: &AccessLine<'a>) -> impl Iterator<Item = (&'static str, &'a s
         ("version", line.version),
         ("reason", line.reason),
         ("hash", line.hash),
+        ("credential", line.credential),
         ("session", line.session),
         ("user_agent", line.user_agent),
     ]
@@ -305,6 +308,7 @@ mod tests {
             outcome: "hit",
             reason: None,
             hash: None,
+            credential: None,
             session: Some("s\"1"),
             user_agent: Some("NuGet .NET\tCore"),
         }

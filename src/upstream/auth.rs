@@ -2,7 +2,8 @@
 //!
 //! A credential belongs to one feed and goes to that feed's origins alone (protocol fact 5.2.3): the origin of its
 //! configured service index, and those that the caller adds. It never goes to plain http when the feed was configured
-//! as https. Nothing here prints a secret.
+//! as https. A client's own credential, which a feed may pass on instead, obeys the same and crosses no redirect to
+//! another origin. Nothing here prints a secret.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -130,16 +131,26 @@ pub struct Access {
 
 struct Inner {
     credential: Option<Held>,
-    origins: RwLock<HashSet<Origin>>,
+    origins: Arc<RwLock<HashSet<Origin>>>,
     /// The origin of the configured service index.
     upstream: Origin,
     ways: WaySettings,
+    whose: Whose,
 }
 
 enum Held {
     /// It never changes.
     Fixed(Presented),
     Kept(Keeper),
+}
+
+/// Whose credential goes upstream.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Whose {
+    /// The one of the client that asks, if it has one.
+    Clients,
+    /// The one that the feed is configured with, if any.
+    Feeds,
 }
 
 impl Access {
@@ -194,9 +205,33 @@ impl Access {
         Self {
             inner: Arc::new(Inner {
                 credential,
-                origins,
+                origins: Arc::new(origins),
                 upstream,
                 ways,
+                whose: Whose::Feeds,
+            }),
+        }
+    }
+
+    /// The access of one client to the same feed: its `Authorization`, or nothing, in place of the feed's credential. It
+    /// shares the feed's origins.
+    #[must_use]
+    pub fn of_client(&self, authorization: Option<&HeaderValue>) -> Self {
+        let credential = authorization.map(|value| {
+            let mut value = value.clone();
+            value.set_sensitive(true);
+            Held::Fixed(Presented {
+                header: (AUTHORIZATION, value),
+                generation: 0,
+            })
+        });
+        Self {
+            inner: Arc::new(Inner {
+                credential,
+                origins: Arc::clone(&self.inner.origins),
+                upstream: self.inner.upstream.clone(),
+                ways: self.inner.ways.clone(),
+                whose: Whose::Clients,
             }),
         }
     }
@@ -253,15 +288,31 @@ impl Access {
         }
     }
 
+    /// Whether the credential goes to `origin` with a question that was meant for `asked`: they differ behind a redirect.
+    /// A client that was asked itself would not send its credential on to another origin either.
+    #[must_use]
+    pub fn goes_to(&self, origin: &Origin, asked: &Origin) -> bool {
+        let stays = match self.inner.whose {
+            Whose::Clients => origin == asked,
+            Whose::Feeds => true,
+        };
+        stays && self.is_trusted(origin)
+    }
+
     /// How connections to an origin are made: only those that may know the credential see the certificate.
     pub(super) fn way(&self, origin: &Origin) -> Way {
         self.inner.ways.to(origin, self.is_trusted(origin))
     }
 
-    /// The credential for an origin, if it may know it. The error says why there is none to use.
-    pub(super) async fn present(&self, origin: &Origin) -> Result<Option<Presented>, String> {
+    /// The credential for a request to `origin` that was meant for `asked`, if it goes there. The error says why there is
+    /// none to use.
+    pub(super) async fn present(
+        &self,
+        origin: &Origin,
+        asked: &Origin,
+    ) -> Result<Option<Presented>, String> {
         match &self.inner.credential {
-            Some(held) if self.is_trusted(origin) => match held {
+            Some(held) if self.goes_to(origin, asked) => match held {
                 Held::Fixed(presented) => Ok(Some(presented.clone())),
                 Held::Kept(keeper) => {
                     let presented = keeper.present().await;
@@ -369,8 +420,38 @@ mod tests {
             ("http://plain.example/", false),
             ("https://sub.feed.example/", false),
         ] {
-            let presented = access.present(&origin(url)).await.unwrap();
+            let home = access.upstream();
+            let presented = access.present(&origin(url), home).await.unwrap();
             assert_eq!(presented.is_some(), expected, "{url}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_clients_credential_takes_the_place_of_the_feeds_and_crosses_no_redirect() {
+        let bearer = Credential::Bearer("feeds".into());
+        let feed = Access::new(origin("https://feed.example/"), Some(&bearer)).unwrap();
+        let client = feed.of_client(Some(&HeaderValue::from_static("Basic clients")));
+        let nobody = feed.of_client(None);
+        // Origins are learned together.
+        feed.add_origin(&origin("https://cdn.example/"));
+        let (own, cdn, other) = (
+            "https://feed.example/a",
+            "https://cdn.example/b",
+            "https://x.example/",
+        );
+        for (access, to, asked, expected) in [
+            (&client, own, own, Some("Basic clients")),
+            (&client, cdn, cdn, Some("Basic clients")),
+            (&client, cdn, own, None),
+            (&client, other, own, None),
+            (&nobody, own, own, None),
+            (&feed, cdn, own, Some("Bearer feeds")),
+        ] {
+            let presented = access.present(&origin(to), &origin(asked)).await.unwrap();
+            let sent = presented
+                .as_ref()
+                .map(|presented| presented.header.1.to_str().unwrap());
+            assert_eq!(sent, expected, "{access:?} to {to}");
         }
     }
 
@@ -378,11 +459,15 @@ mod tests {
     async fn nothing_prints_the_secret() {
         let bearer = Credential::Bearer("secret".into());
         let access = Access::new(origin("https://feed.example/"), Some(&bearer)).unwrap();
+        let clients = access.of_client(Some(&HeaderValue::from_static("Basic secret")));
+        let home = access.upstream();
         let mut headers = HeaderMap::new();
-        let presented = access.present(access.upstream()).await.unwrap().unwrap();
+        let presented = access.present(home, home).await.unwrap().unwrap();
         presented.apply(&mut headers);
         assert_eq!(headers[AUTHORIZATION], "Bearer secret");
-        let printed = format!("{bearer:?} {access:?} {headers:?} {presented:?}");
+        let theirs = clients.present(home, home).await.unwrap();
+        let printed =
+            format!("{bearer:?} {access:?} {headers:?} {presented:?} {clients:?} {theirs:?}");
         assert!(!printed.contains("secret"), "{printed}");
     }
 }

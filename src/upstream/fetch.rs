@@ -1,7 +1,7 @@
 //! Reads: one address followed to an answer.
 //!
-//! It refuses to send anything of a client but the `Via` of the request that it is asked for and, to a symbol server, the
-//! checksum of the file.
+//! It refuses to send anything of a client but the `Via` of the request that it is asked for, the credential that a feed's
+//! access passes on, and, to a symbol server, the checksum of the file.
 
 use std::sync::Arc;
 
@@ -13,6 +13,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Status
 use http_body::Body as _;
 use http_body_util::Empty;
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -67,6 +68,9 @@ pub struct Fetch {
     pub hold: Instant,
     /// GET or HEAD.
     pub method: FetchMethod,
+    /// Until when an answer that may pass (a 503) is asked for again: the end of the hold, or earlier where such an answer
+    /// is news to the caller.
+    pub retry_until: Instant,
     /// `SymbolChecksum` of a request to a symbol server, as the client sent it.
     pub symbol_checksum: Option<HeaderValue>,
     /// The absolute address.
@@ -77,6 +81,17 @@ pub struct Fetch {
     pub via: Vec<String>,
 }
 
+/// Who is told the credential of a read; likewise who would be, if it has none.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum HeardBy {
+    /// Who answered: a 401 is about it.
+    Answering,
+    /// The one that was asked, which sent us on to another without it.
+    Asked,
+    /// Nobody: the address is none of the feed's origins.
+    Nobody,
+}
+
 /// An answer whose header has come.
 #[derive(Debug)]
 pub struct Fetched {
@@ -84,10 +99,14 @@ pub struct Fetched {
     pub body: ResponseBody,
     /// Its headers, as they came.
     pub headers: HeaderMap,
+    /// Who was told the credential on the way.
+    pub heard_by: HeardBy,
     /// How many bytes the body has; for a HEAD, would have.
     pub length: Option<u64>,
     /// Who sent it, after redirects.
     pub origin: Origin,
+    /// Its reason phrase, where that is not the canonical one.
+    pub reason: Option<Bytes>,
     /// Its status.
     pub status: StatusCode,
     /// Where it came from, after redirects, without the query: fit for logs.
@@ -109,6 +128,15 @@ impl Upstream {
     /// [`UpstreamError`] if no answer came.
     pub async fn fetch(&self, fetch: Fetch) -> Result<Fetched, UpstreamError> {
         self.shared().fetch(&fetch).await
+    }
+}
+
+/// Who was told the credential of a read that `answering` answered.
+fn heard_by(fetch: &Fetch, answering: &Origin) -> HeardBy {
+    match Origin::of(&fetch.url) {
+        Ok(asked) if fetch.access.goes_to(answering, &asked) => HeardBy::Answering,
+        Ok(asked) if fetch.access.is_trusted(&asked) => HeardBy::Asked,
+        Ok(_) | Err(_) => HeardBy::Nobody,
     }
 }
 
@@ -134,6 +162,8 @@ impl Shared {
     fn fetched(&self, fetch: &Fetch, address: &Address, line: &Line, answer: Answer) -> Fetched {
         let (parts, incoming) = answer.response.into_parts();
         let (origin, clock) = (address.origin().clone(), self.clock.clone());
+        let heard_by = heard_by(fetch, &origin);
+        let phrase = parts.extensions.get::<ReasonPhrase>();
         let named = || {
             let value = parts.headers.get(CONTENT_LENGTH)?;
             value.to_str().ok()?.parse().ok()
@@ -161,7 +191,9 @@ impl Shared {
         };
         Fetched {
             body,
+            reason: phrase.map(|phrase| Bytes::copy_from_slice(phrase.as_bytes())),
             headers: parts.headers,
+            heard_by,
             length,
             origin,
             status: parts.status,
@@ -226,7 +258,7 @@ impl Shared {
                         .clock
                         .instant()
                         .checked_add(pause)
-                        .is_some_and(|next| next < fetch.hold);
+                        .is_some_and(|next| next < fetch.hold.min(fetch.retry_until));
                     if !fits {
                         return Some(Ok(answer));
                     }
@@ -268,7 +300,8 @@ impl Shared {
         address: &Address,
     ) -> Result<Answer, UpstreamError> {
         let access = &fetch.access;
-        let credential = self.credential(line.origin(), access).await?;
+        let asked = Origin::of(&fetch.url).map_err(UpstreamError::BadUrl)?;
+        let credential = self.credential(line.origin(), &asked, access).await?;
         let answer = self
             .attempt_with(line, fetch, address, credential.as_ref())
             .await?;
@@ -285,7 +318,7 @@ impl Shared {
         if !access.renew(&refused).await {
             return Ok(answer);
         }
-        let credential = self.credential(line.origin(), access).await?;
+        let credential = self.credential(line.origin(), &asked, access).await?;
         self.attempt_with(line, fetch, address, credential.as_ref())
             .await
     }

@@ -3,7 +3,7 @@
 //! [`Upstream::fetch`] asks one address and follows it to an answer: permits, retries within the hold, redirects, the
 //! breaker of each origin. [`Upstream::publish`] sends a client's upload once. It refuses to know what an answer means:
 //! any status but a redirect, and the passing failures while the hold lasts, is handed to the caller as it came. It
-//! keeps no answer and sends nothing of a client on a read.
+//! keeps no answer and sends nothing of a client on a read but the credential that a feed's access passes on.
 
 pub mod auth;
 mod body;
@@ -39,7 +39,7 @@ use self::auth::Access;
 pub use self::body::ResponseBody;
 use self::connect::{Connect, PrivateAddresses};
 pub use self::error::{Phase, RedirectFault, UpstreamError};
-pub use self::fetch::{Accept, Conditional, Fetch, FetchMethod, Fetched};
+pub use self::fetch::{Accept, Conditional, Fetch, FetchMethod, Fetched, HeardBy};
 pub use self::health::OriginState;
 use self::keeper::Presented;
 use self::line::Line;
@@ -284,13 +284,14 @@ impl Shared {
         }
     }
 
-    /// The feed's credential for an origin, if it may know it.
+    /// The credential for a request to `origin` that was meant for `asked`, if it goes there.
     async fn credential(
         &self,
         origin: &Origin,
+        asked: &Origin,
         access: &Access,
     ) -> Result<Option<Presented>, UpstreamError> {
-        let presented = access.present(origin).await;
+        let presented = access.present(origin, asked).await;
         presented.map_err(|why| UpstreamError::CredentialUnavailable {
             origin: origin.clone(),
             why,

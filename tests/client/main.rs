@@ -29,6 +29,7 @@ mod crowds;
 mod direct;
 mod machine;
 mod outage;
+mod passthrough;
 mod publish;
 mod restore;
 mod rules;

@@ -34,6 +34,7 @@ mod offline;
 
 #[cfg(unix)]
 mod orders;
+mod passthrough;
 #[cfg(unix)]
 mod process;
 mod publish;

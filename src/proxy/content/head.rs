@@ -31,7 +31,7 @@ impl Proxy {
     pub(super) async fn head(&self, want: &Want, epoch: Epoch) -> Result<Delivery, Failure> {
         let mut ticket = match self
             .heads
-            .join(FlightKey::of(&want.ask, epoch), HeadState::Asking)
+            .join(FlightKey::of_client(&want.ask, epoch), HeadState::Asking)
         {
             Joined::Follower(ticket) => ticket,
             Joined::Leader(ticket, lead) => {

@@ -13,6 +13,7 @@ use super::{FileFault, Framing, Want};
 use crate::cache::decision::Demand;
 use crate::cache::entry::Entry;
 use crate::cache::epoch::Epoch;
+use crate::cache::key::Audience;
 use crate::flight::{Joined, Lead, Ticket};
 use crate::nuget::nupkg::PackageFault;
 use crate::proxy::Proxy;
@@ -33,34 +34,41 @@ pub(in crate::proxy) enum ContentState {
     Done(Result<Landed, Failure>),
     /// The store cannot take it: everybody asks on their own, but for whoever takes the answer at hand.
     Past(Spare),
+    /// It failed in a way that may be about whom it was asked for alone.
+    Refused(Audience, Failure),
     Streaming(Streaming),
 }
 
-/// An answer that the store could not take the first byte of: one reader can have it.
+/// An answer that the store could not take the first byte of: one reader of the audience that it was asked for can have
+/// it.
 #[derive(Clone, Debug, Default)]
-pub(in crate::proxy) struct Spare(Arc<Mutex<Option<Fetched>>>);
+pub(in crate::proxy) struct Spare(Arc<Mutex<Option<(Fetched, Audience)>>>);
 
 impl Spare {
-    fn of(fetched: Fetched) -> Self {
-        Self(Arc::new(Mutex::new(Some(fetched))))
+    fn of(fetched: Fetched, asked_by: Audience) -> Self {
+        Self(Arc::new(Mutex::new(Some((fetched, asked_by)))))
     }
 
-    pub(super) fn take(&self) -> Option<Fetched> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    pub(super) fn take(&self, audience: &Audience) -> Option<Fetched> {
+        let mut spare = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let fits = spare.as_ref().is_some_and(|(_, own)| own == audience);
+        let (fetched, _) = if fits { spare.take() } else { None }?;
+        Some(fetched)
     }
 }
 
 /// What a flight brought.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) enum Landed {
-    Absent,
+    /// The upstream has none for this audience.
+    Absent(Audience),
     Stored(Stored, Outcome),
 }
 
 impl Landed {
     pub(in crate::proxy) fn body_bytes(&self) -> u64 {
         match self {
-            Self::Absent => 0,
+            Self::Absent(_) => 0,
             Self::Stored(stored, _) => stored.body.len(),
         }
     }
@@ -69,6 +77,8 @@ impl Landed {
 /// A body under way.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) struct Streaming {
+    /// Whose credential it comes for.
+    pub(super) asked_by: Audience,
     pub(super) head: Arc<Head>,
     pub(super) body: store::Body,
     /// Bytes that can be read from the file.
@@ -96,7 +106,15 @@ impl Head {
 impl ContentState {
     /// Whether there is a verdict.
     pub(super) fn is_landed(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Past(_))
+        matches!(self, Self::Done(_) | Self::Past(_) | Self::Refused(..))
+    }
+
+    /// Whether it is a verdict for another audience alone, which says nothing to this one.
+    pub(super) fn is_for_another_than(&self, audience: &Audience) -> bool {
+        match self {
+            Self::Done(Ok(Landed::Absent(own))) | Self::Refused(own, _) => own != audience,
+            Self::Asking | Self::Done(_) | Self::Past(_) | Self::Streaming(_) => false,
+        }
     }
 
     /// Whether a client can be told a status. A body that fits in what is held back has none before its verdict, one
@@ -163,11 +181,16 @@ impl Proxy {
             }
         };
         let found = landed.as_ref().ok().map(|landed| match landed {
-            Landed::Absent => Found::Missing,
+            Landed::Absent(_) => Found::Missing,
             Landed::Stored(_, Outcome::Miss) => Found::Fetched,
             Landed::Stored(..) => Found::Confirmed,
         });
-        lead.finish(ContentState::Done(landed));
+        lead.finish(match landed {
+            Err(failure) if !failure.is_outage() => {
+                ContentState::Refused(want.ask.feed.audience(), failure)
+            }
+            landed => ContentState::Done(landed),
+        });
         if let Some(found) = found {
             self.compare_with_list(want, found).await;
         }
@@ -184,7 +207,7 @@ impl Proxy {
         if let Some(stored) = &stored
             && ask.demand == Demand::None
             && stored.entry.epoch >= epoch
-            && self.store.absence(&ask.key).await.is_none()
+            && self.store.absence(&ask.own_key()).await.is_none()
         {
             return Ok(Landed::Stored(stored.clone(), Outcome::Hit));
         }
@@ -196,27 +219,36 @@ impl Proxy {
             return self.take_manifest(want, epoch).await;
         }
         let validators = stored.as_ref().map(conditional_of);
+        let asked_at = self.clock.now();
         let fetched = self.ask_for(want, FetchMethod::Get, validators).await?;
-        match (fetched.status, stored) {
-            (StatusCode::OK, _) if want.is_archive() && is_page(&fetched.headers) => {
+        self.check_heard(ask, &fetched).await?;
+        let heard_by = fetched.heard_by;
+        let landed = match (fetched.status, stored) {
+            // A page that an icon or a readme might be is none to sign in at, but where clients sign in.
+            (StatusCode::OK, _)
+                if (want.is_archive() || ask.feed.client.is_some())
+                    && is_page(&fetched.headers) =>
+            {
                 let origin = fetched.origin.host().to_owned();
-                Err(Failure::HtmlPage { origin }.into())
+                return Err(Failure::HtmlPage { origin }.into());
             }
-            (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await,
+            (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await?,
             (StatusCode::NOT_MODIFIED, Some(stored)) => {
                 let age = fetched.headers.get(header::AGE);
-                Ok(self.confirmed(want, stored, age, epoch))
+                self.still_current(want, stored, age, epoch)
             }
             (status, _) if want.is_absence(status) => {
                 self.note_absent(want, epoch, status).await;
-                Ok(Landed::Absent)
+                return Ok(Landed::Absent(ask.feed.audience()));
             }
-            (status, _) => Err(status_failure(&fetched.origin, status).into()),
-        }
+            (status, _) => return Err(status_failure(&fetched.origin, status).into()),
+        };
+        self.note_proof(ask, heard_by, asked_at);
+        Ok(landed)
     }
 
     /// The stored file is current.
-    fn confirmed(
+    fn still_current(
         &self,
         want: &Want,
         mut stored: Stored,
@@ -227,7 +259,7 @@ impl Proxy {
         let headers = aged(&stored.entry.headers, age);
         self.store
             .refresh(&stored, now, epoch, Some(headers.clone()));
-        self.store.forget_absence(&want.ask.key);
+        self.store.forget_absence(&want.ask.own_key());
         stored.entry = Arc::new(Entry {
             validated_at: now,
             epoch,
@@ -298,10 +330,16 @@ impl Proxy {
         let begun = self.store.begin(&want.ask.key, head.identity.length).await;
         let mut writer = match begun {
             Ok(writer) => writer,
-            Err(fault) => return Err(Setback::Store(fault, Spare::of(fetched))),
+            Err(fault) => {
+                return Err(Setback::Store(
+                    fault,
+                    Spare::of(fetched, want.ask.feed.audience()),
+                ));
+            }
         };
         lead.update(|state| {
             *state = ContentState::Streaming(Streaming {
+                asked_by: want.ask.feed.audience(),
                 head: Arc::clone(&head),
                 body: writer.body(),
                 written: 0,
@@ -347,7 +385,7 @@ impl Proxy {
             fetched_at: now,
             validated_at: now,
         });
-        self.store.forget_absence(&want.ask.key);
+        self.store.forget_absence(&want.ask.own_key());
         want.ask.feed.troubles.note_good(&head.origin);
         Ok(Landed::Stored(stored, Outcome::Miss))
     }
@@ -413,7 +451,7 @@ impl From<Failure> for Setback {
 }
 
 /// Whether an answer is a page for people, by its own word.
-fn is_page(headers: &HeaderMap) -> bool {
+pub(super) fn is_page(headers: &HeaderMap) -> bool {
     let kind = headers.get(header::CONTENT_TYPE);
     let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     kind.to_ascii_lowercase().starts_with("text/html")

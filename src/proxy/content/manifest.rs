@@ -27,7 +27,7 @@ impl Proxy {
     /// Takes a manifest from its package, which is fetched and stored if need be, and stores it beside that.
     pub(super) async fn take_manifest(&self, want: &Want, epoch: Epoch) -> Result<Landed, Setback> {
         let Some(package) = self.package_of(want).await? else {
-            return Ok(Landed::Absent);
+            return Ok(Landed::Absent(want.ask.feed.audience()));
         };
         let reader = package.body.reader();
         let origin = package.entry.origin.clone();
@@ -78,23 +78,28 @@ impl Proxy {
             since: want.ask.since,
             via: &want.ask.via,
         };
-        let package = self.want(&query, id, version, Content::Package, None);
+        let mut package = self.want(&query, id, version, Content::Package, None);
+        package.ask.demand = want.ask.demand;
         let epoch = package.gate(self).epoch;
-        if let Some(stored) = self.stored(&package.ask.key).await
+        if want.ask.demand != Demand::Forced
+            && let Some(stored) = self.stored(&package.ask.key).await
             && stored.entry.epoch >= epoch
         {
             return Ok(Some(stored));
         }
-        let (mut ticket, _) = self.board_content(&package, epoch);
-        let state = ticket
-            .wait_for(ContentState::is_landed)
-            .await
-            .map_err(|_| lost())?
-            .clone();
+        let audience = want.ask.feed.audience();
+        let state = loop {
+            let (mut ticket, _) = self.board_content(&package, epoch);
+            let landed = ticket.wait_for(ContentState::is_landed).await;
+            let state = landed.map_err(|_| lost())?.clone();
+            if !state.is_for_another_than(&audience) {
+                break state;
+            }
+        };
         match state {
             ContentState::Done(Ok(Landed::Stored(stored, _))) => Ok(Some(stored)),
-            ContentState::Done(Ok(Landed::Absent)) => Ok(None),
-            ContentState::Done(Err(failure)) => Err(failure),
+            ContentState::Done(Ok(Landed::Absent(_))) => Ok(None),
+            ContentState::Done(Err(failure)) | ContentState::Refused(_, failure) => Err(failure),
             ContentState::Asking | ContentState::Past(_) | ContentState::Streaming(_) => Err(
                 Failure::Internal("the store takes no package to read a manifest from"),
             ),

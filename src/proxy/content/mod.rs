@@ -8,6 +8,7 @@ mod head;
 mod lead;
 mod list;
 mod manifest;
+mod proven;
 
 use std::io::{Read, Seek};
 
@@ -18,6 +19,7 @@ pub(super) use self::coding::Decoder;
 pub(super) use self::head::HeadState;
 pub(super) use self::lead::{ContentState, Head};
 use self::lead::{Landed, Spare, Streaming, head_of};
+pub(super) use self::proven::ProofState;
 use super::Proxy;
 use super::document::{Ask, FlightKey, Missing, why};
 use super::failure::Failure;
@@ -176,18 +178,14 @@ pub(super) enum Delivery {
 }
 
 impl Proxy {
-    /// Gets a file: stored, under way, or past the store.
-    pub(super) async fn content(
-        &self,
-        want: &Want,
-        facts: &Facts<'_>,
-    ) -> Result<Delivery, Failure> {
+    /// Gets a file: stored, under way, or past the store. Whether a stored one may be given is not asked here.
+    async fn content_at_hand(&self, want: &Want, facts: &Facts<'_>) -> Result<Delivery, Failure> {
         let ask = &want.ask;
         if let Some(id) = &ask.id {
             ask.feed.check_rules(id, want.version())?;
         }
         let (stored, gate) = (self.stored(&ask.key).await, want.gate(self));
-        let absence = self.store.absence(&ask.key).await;
+        let absence = self.store.absence(&ask.own_key()).await;
         let reach = self.reach(ask);
         let policy = ask.feed.policy(ask.class);
         let entry = stored.as_ref().map(|stored| &*stored.entry);
@@ -221,13 +219,14 @@ impl Proxy {
                 let left = self.left_of(self.settings.stale_after, ask);
                 let reason = match tokio::time::timeout(left, landed).await {
                     Ok(Ok(delivery)) => return Ok(delivery),
+                    Ok(Err(failure @ Failure::Challenged(_))) => return Err(failure),
                     Ok(Err(failure)) => failure.reason(),
                     Err(_) => Reason::SlowOrigin,
                 };
                 Ok(from_store(stored, Outcome::Stale, Some(reason)))
             }
             (Decision::Refuse, _) => Err(self.refused(ask)),
-            _ => match self.refusals.of(&ask.key, self.clock.instant()) {
+            _ => match self.refusals.of(&ask.own_key(), self.clock.instant()) {
                 Some(failure) => Err(failure),
                 None if *facts.method == Method::HEAD && !self.is_made_of_its_package(want) => {
                     self.head(want, gate.epoch).await
@@ -240,7 +239,8 @@ impl Proxy {
         }
     }
 
-    /// Joins or opens the flight for a file and waits for something to give.
+    /// Joins or opens the flight for a file and waits for something to give. What the upstream has not for one audience
+    /// says nothing to another: it asks again.
     async fn aboard(
         &self,
         want: &Want,
@@ -248,6 +248,22 @@ impl Proxy {
         facts: &Facts<'_>,
         patience: Patience,
     ) -> Result<Delivery, Failure> {
+        loop {
+            let delivery = self.aboard_once(want, epoch, facts, patience).await?;
+            if let Some(delivery) = delivery {
+                return Ok(delivery);
+            }
+        }
+    }
+
+    /// The same; `None` if the flight ended with what is meant for another audience alone.
+    async fn aboard_once(
+        &self,
+        want: &Want,
+        epoch: Epoch,
+        facts: &Facts<'_>,
+        patience: Patience,
+    ) -> Result<Option<Delivery>, Failure> {
         let (mut ticket, own) = self.board_content(want, epoch);
         let framing = Framing::of(facts.version);
         let state = match patience {
@@ -268,16 +284,20 @@ impl Proxy {
             }
         };
         let state = state.map_err(|_| lost())?.clone();
-        match state {
+        let audience = want.ask.feed.audience();
+        if state.is_for_another_than(&audience) {
+            return Ok(None);
+        }
+        let delivery = match state {
             ContentState::Asking => Err(lost()),
-            ContentState::Done(Ok(Landed::Absent)) => Ok(Delivery::Absent(Missing::default())),
+            ContentState::Done(Ok(Landed::Absent(_))) => Ok(Delivery::Absent(Missing::default())),
             ContentState::Done(Ok(Landed::Stored(stored, Outcome::Miss))) => {
                 Ok(from_store(stored, own, None))
             }
             ContentState::Done(Ok(Landed::Stored(stored, how))) => {
                 Ok(from_store(stored, how, None))
             }
-            ContentState::Done(Err(failure)) => {
+            ContentState::Done(Err(failure)) | ContentState::Refused(_, failure) => {
                 if failure.spent_its_hold() && patience == Patience::WithoutCopy {
                     self.note_refusal(want, &failure);
                 }
@@ -288,16 +308,21 @@ impl Proxy {
                 self.deliver_past(want, framing, &spare).await
             }
             ContentState::Streaming(streaming) => {
+                if streaming.asked_by != audience
+                    && let Some(missing) = self.prove_to_follow(want).await?
+                {
+                    return Ok(Some(Delivery::Absent(missing)));
+                }
                 Ok(self.deliver_live(want, ticket, streaming, facts, own))
             }
-        }
+        };
+        delivery.map(Some)
     }
 
     /// Has a key whose hold ran out refused at once for a while.
     fn note_refusal(&self, want: &Want, failure: &Failure) {
         let now = self.clock.instant();
-        self.refusals
-            .note(want.ask.key.clone(), failure.clone(), now);
+        self.refusals.note(want.ask.own_key(), failure.clone(), now);
     }
 
     fn deliver_live(
@@ -353,7 +378,7 @@ impl Proxy {
         framing: Framing,
         spare: &Spare,
     ) -> Result<Delivery, Failure> {
-        let fetched = match spare.take() {
+        let fetched = match spare.take(&want.ask.feed.audience()) {
             Some(fetched) => fetched,
             None => Box::pin(self.ask_for(want, FetchMethod::Get, None)).await?,
         };

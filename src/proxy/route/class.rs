@@ -56,6 +56,31 @@ impl Class {
         matches!(self, Self::Autocomplete | Self::Search)
     }
 
+    /// Whether it is a file of a package: the same for everybody who may see it.
+    #[must_use]
+    pub fn is_content(self) -> bool {
+        match self {
+            Self::Icon | Self::License | Self::Manifest | Self::Package | Self::Readme => true,
+            Self::Autocomplete
+            | Self::CatalogIndex
+            | Self::CatalogLeaf
+            | Self::CatalogPage
+            | Self::Certificate
+            | Self::RegistrationIndex
+            | Self::RegistrationLeaf
+            | Self::RegistrationPage
+            | Self::RepositorySignatures
+            | Self::Search
+            | Self::ServiceIndex
+            | Self::Symbols
+            | Self::Tool
+            | Self::ToolsList
+            | Self::VersionList
+            | Self::VulnerabilityIndex
+            | Self::VulnerabilityPage => false,
+        }
+    }
+
     /// The word for it in keys, logs and metrics. Part of stored keys: never change one.
     #[must_use]
     pub fn word(self) -> &'static str {

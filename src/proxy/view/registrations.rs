@@ -113,6 +113,10 @@ impl Proxy {
 
     /// The copy of a page that an answer named not too long ago.
     async fn kept(&self, shelf: &Shelf<'_>, ask: &Ask, stored: &Stored) -> Option<Document> {
+        // A 404 proves nothing, so whoever got one here needs a proof from elsewhere.
+        if !self.standing(ask).await.is_good() {
+            return None;
+        }
         let mut named_at = stored.entry.validated_at;
         let index = self.index_ask(shelf);
         if let Some(index) = self.stored(&index.key).await
@@ -417,6 +421,7 @@ fn worse(
         Outcome::Coalesced => 2,
         Outcome::Revalidated => 1,
         Outcome::Absent
+        | Outcome::Challenged
         | Outcome::Failed
         | Outcome::Hit
         | Outcome::Local

@@ -108,9 +108,11 @@ impl Proxy {
         self.now().keep_current();
     }
 
-    /// The same for the feeds of one snapshot, until another takes its place.
+    /// The same for the feeds of one snapshot, until another takes its place. A feed that passes clients' credentials on
+    /// has none of its own to ask with.
     pub(in crate::proxy) fn keep_current(&self) {
-        for feed in &self.feeds {
+        let own = |feed: &&Arc<Feed>| !feed.settings.passes_credentials_on();
+        for feed in self.feeds.iter().filter(own) {
             let (proxy, feed) = (self.clone(), Arc::clone(feed));
             self.tasks.spawn("vulnerabilities", async move {
                 tokio::select! {

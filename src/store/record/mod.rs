@@ -37,6 +37,7 @@ mod tag {
     pub(super) const ID: u8 = 17;
     pub(super) const PACKAGE_VERSION: u8 = 18;
     pub(super) const PUBLISHED_AT: u8 = 19;
+    pub(super) const PROVEN_AT: u8 = 20;
 }
 
 /// A stored response as its trailer holds it, the body's checksum included.
@@ -276,6 +277,18 @@ pub(super) fn decode_absence(bytes: &[u8]) -> Option<(Key, Absence)> {
         last_at: fields.time(tag::LAST_AT)?,
     };
     Some((Key::parse(fields.text(tag::KEY)?)?, absence))
+}
+
+/// The row of a proof, whose key is the row's name.
+pub(super) fn encode_proof(proven_at: SystemTime) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.time(tag::PROVEN_AT, proven_at);
+    out.0
+}
+
+/// When what a row's name says was proven.
+pub(super) fn decode_proof(bytes: &[u8]) -> Option<SystemTime> {
+    Fields::read(bytes)?.time(tag::PROVEN_AT)
 }
 
 impl GateRow {

@@ -58,6 +58,7 @@ const TRAILER_V1: &str = include_str!("trailer-v1.hex");
 const ROW_V1: &str = include_str!("row-v1.hex");
 const ABSENCE_V1: &str = include_str!("absence-v1.hex");
 const GATE_V1: &str = include_str!("gate-v1.hex");
+const PROOF_V1: &str = include_str!("proof-v1.hex");
 
 fn absence() -> Absence {
     Absence {
@@ -96,6 +97,7 @@ fn version_1_is_read() {
     let (key, found) = decode_absence(&unhex(ABSENCE_V1)).unwrap();
     assert_eq!((key, found), (entry().key, absence()));
     assert_eq!(GateRow::decode(&unhex(GATE_V1)), Some(gate()));
+    assert_eq!(decode_proof(&unhex(PROOF_V1)), Some(from_micros(8)));
 }
 
 #[test]
@@ -105,6 +107,7 @@ fn version_1_is_written() {
     let key = entry().key;
     assert_eq!(hex(&encode_absence(&key, &absence())), ABSENCE_V1.trim());
     assert_eq!(hex(&gate().encode()), GATE_V1.trim());
+    assert_eq!(hex(&encode_proof(from_micros(8))), PROOF_V1.trim());
 }
 
 #[test]

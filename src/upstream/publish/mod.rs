@@ -250,7 +250,9 @@ impl Shared {
         let address = Address::parse(head.url.as_bytes())
             .map_err(|why| PublishFault::Upstream(UpstreamError::BadUrl(why)))?;
         let line = self.line(address.origin(), &head.access);
-        let credential = self.credential(address.origin(), &head.access).await;
+        let credential = self
+            .credential(address.origin(), address.origin(), &head.access)
+            .await;
         let credential = credential.map_err(PublishFault::Upstream)?;
         let wire = self
             .open(&line, &head.access)

@@ -299,6 +299,7 @@ impl Bench {
             access: self.access.clone(),
             hold: self.clock.instant() + self.upstream.settings().max_hold,
             method: FetchMethod::Get,
+            retry_until: self.clock.instant() + self.upstream.settings().max_hold,
             symbol_checksum: None,
             url: url.into(),
             validators: None,

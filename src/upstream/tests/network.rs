@@ -40,6 +40,7 @@ fn read(url: &str, home: &str, hold: Duration) -> Fetch {
         access: Access::new(Origin::of(home).unwrap(), None).unwrap(),
         hold: Clock::system().instant() + hold,
         method: FetchMethod::Get,
+        retry_until: Clock::system().instant() + hold,
         symbol_checksum: None,
         url: url.into(),
         validators: None,

@@ -182,7 +182,7 @@ async fn a_command_runs_again_before_its_secret_expires_though_nobody_asks() {
     let at = at.duration_since(SystemTime::UNIX_EPOCH).unwrap().as_secs();
     let access = open(&bench, counting(&path, &format!("echo {at}")));
     let home = Origin::of(HOME).unwrap();
-    assert!(access.present(&home).await.unwrap().is_some());
+    assert!(access.present(&home, &home).await.unwrap().is_some());
     let before = Instant::now();
     while runs(&path) < 2 {
         assert!(

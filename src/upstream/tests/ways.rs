@@ -164,6 +164,7 @@ impl Scene {
             access: self.access.clone(),
             hold: Clock::system().instant() + Duration::from_secs(15),
             method: FetchMethod::Get,
+            retry_until: Clock::system().instant() + Duration::from_secs(15),
             symbol_checksum: None,
             url: "https://feed.test/a".into(),
             validators: None,

@@ -8,7 +8,7 @@ mod source;
 
 use std::fs;
 
-use source::{Line, Source, none, root, sources, without_comment};
+use source::{Line, Source, none, root, sources, within, without_comment};
 
 /// What each module may import of ours.
 const IMPORTS: &[(&str, &[&str])] = &[
@@ -79,6 +79,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "cache::entry",
             "cache::epoch",
             "cache::key",
+            "cache::proof",
             "clock",
             "mapped",
             "platform",
@@ -160,12 +161,6 @@ fn modules_import_only_what_they_may_know() {
         }
     }
     none(&breaches);
-}
-
-/// Whether `path` is `module` or lies in it.
-fn within(path: &str, module: &str) -> bool {
-    path.strip_prefix(module)
-        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
 }
 
 /// A rule about who may write certain code.

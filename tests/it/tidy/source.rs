@@ -125,3 +125,9 @@ pub(super) fn none(breaches: &[String]) {
         breaches.len()
     );
 }
+
+/// Whether `path` is `module` or lies in it.
+pub(super) fn within(path: &str, module: &str) -> bool {
+    path.strip_prefix(module)
+        .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
+}
