@@ -38,6 +38,7 @@ mod passthrough;
 #[cfg(unix)]
 mod process;
 mod publish;
+mod quirks;
 mod readers;
 mod refused_pushes;
 mod registrations;

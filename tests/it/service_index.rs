@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use sluice::proxy::FeedSettings;
 
@@ -193,19 +193,6 @@ async fn every_hive_of_every_real_index_leads_to_its_own_base() {
             );
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn it_is_fetched_from_the_configured_address_as_it_is_written() {
-    let index = json!({"version": "3.0.0", "resources": []}).to_string();
-    let origin = Origin::new();
-    origin.on("up.test/Api/nuget/v3/main?x=%2F", document(&index));
-    let proxy = TestProxy::with(origin, |setup| {
-        setup.proxy.feeds[0].upstream = "https://up.test/Api/nuget/v3/main?x=%2F".into();
-    })
-    .await;
-    proxy.get("/v3/index.json").await.expect("miss");
-    assert_eq!(proxy.origin.total(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,6 @@
 //! With a copy of any age nobody waits longer than `stale_after`, and no failure of the upstream reaches the client.
 
-use crate::harness::fixture::{
-    LIST, LIST_ASKED, LIST_PLACE, content_path, document, nuget_like, version_list,
-};
+use crate::harness::fixture::{LIST, LIST_ASKED, LIST_PLACE, document, version_list};
 use crate::harness::{Act, Door, Ending, Gate, Reply, TestProxy, pass, seconds};
 
 const OTHER: &str = "/v3/flatcontainer/sample.many/index.json";
@@ -145,17 +143,6 @@ async fn no_status_and_no_garbage_reaches_a_client_that_can_have_a_copy() {
         let answer = proxy.get(LIST).await;
         assert_eq!(answer.text(), r#"{"versions":["9.0.0"]}"#, "{text}");
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn stored_content_needs_no_upstream() {
-    let proxy = TestProxy::with(nuget_like(), |_| {}).await;
-    let path = format!("/v3/flatcontainer/{}", content_path("Sample.One", "1.0.0"));
-    let first = proxy.get(&path).await.expect("miss");
-    proxy.origin.all_down();
-    pass(seconds(24 * 60 * 60)).await;
-    let again = proxy.get(&path).await.expect("hit");
-    assert_eq!(again.body, first.body);
 }
 
 #[tokio::test(start_paused = true)]
