@@ -3,9 +3,10 @@
 use std::fmt::Write as _;
 
 use super::hive::Hive;
-use super::table::{PACKAGE_BASE, Service, Treatment, VULNERABILITY_INFO, treatment};
+use super::table::{NUMBERED, PACKAGE_BASE, Service, Treatment, VULNERABILITY_INFO, treatment};
 use super::{Resource, ServiceIndex, as_base};
 use crate::nuget::json::encode_string;
+use crate::nuget::version::Version;
 
 /// The one readme template that the flat container's routes answer (protocol fact 1.3.8).
 const README: &str = "{lower_id}/{lower_version}/readme";
@@ -88,7 +89,8 @@ impl ServiceIndex {
     /// The index to hand out: every type that we serve, once for each client version, pointed at us; templates for
     /// browsers as they are; nothing else (protocol facts 1.2.1, 1.2.3, 1.4.1).
     ///
-    /// An upstream with registrations but no flat container gets one (7.1.15), one whose vulnerability data comes from
+    /// An upstream with registrations but no flat container gets one (7.1.15), one that offers a service to clients of
+    /// some version alone the numbered type for all others (7.1.22), one whose vulnerability data comes from
     /// another upstream the address of that.
     #[must_use]
     pub fn render(&self, links: &OurLinks, audit: Audit) -> String {
@@ -139,6 +141,7 @@ impl ServiceIndex {
                 }
             }
         }
+        add_numbered(&mut entries);
         let flat = links.service(Service::PackageBase);
         let lacks_flat = self.endpoints(Service::PackageBase).is_empty() && !hives.is_empty();
         entries.extend(flat.filter(|_| lacks_flat).map(|url| Entry {
@@ -194,6 +197,30 @@ struct Entry<'a> {
     type_name: &'a str,
     client_version: Option<&'a str>,
     comment: Option<&'a str>,
+}
+
+/// Adds the numbered type of each service that is offered without any. Of several addresses for clients of some version
+/// the newest client's is taken: it is the fullest.
+fn add_numbered(entries: &mut Vec<Entry<'_>>) {
+    for &(versioned, numbered) in NUMBERED {
+        let is_numbered = |entry: &Entry<'_>| {
+            let (service, number) = entry.type_name.split_once('/').unwrap_or_default();
+            versioned.split('/').next() == Some(service)
+                && number.starts_with(|c: char| c.is_ascii_digit())
+        };
+        if entries.iter().any(is_numbered) {
+            continue;
+        }
+        let of_some = entries.iter().filter(|entry| entry.type_name == versioned);
+        let newest = of_some.max_by_key(|entry| Version::parse(entry.client_version?).ok());
+        let added = newest.map(|entry| Entry {
+            url: entry.url.clone(),
+            type_name: numbered,
+            client_version: None,
+            comment: entry.comment,
+        });
+        entries.extend(added);
+    }
 }
 
 /// The client versions of a resource, or once `None` if it is for every client.

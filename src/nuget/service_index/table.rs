@@ -71,6 +71,25 @@ pub(super) const PACKAGE_BASE: &str = "PackageBaseAddress/3.0.0";
 
 /// The type that an index of ours adds where vulnerability data comes from another upstream.
 pub(super) const VULNERABILITY_INFO: &str = "VulnerabilityInfo/6.7.0";
+/// Types that depend on the client's version, each with the numbered type that clients know which do not read those: an
+/// index that offers the first alone gets the second too, or such clients find nothing (protocol fact 7.1.22).
+pub(super) const NUMBERED: &[(&str, &str)] = &[
+    ("PackageBaseAddress/Versioned", PACKAGE_BASE),
+    ("PackagePublish/Versioned", "PackagePublish/2.0.0"),
+    (
+        "RegistrationsBaseUrl/Versioned",
+        "RegistrationsBaseUrl/3.6.0",
+    ),
+    (
+        "SearchAutocompleteService/Versioned",
+        "SearchAutocompleteService/3.0.0-beta",
+    ),
+    (
+        "SearchQueryService/Versioned",
+        "SearchQueryService/3.0.0-beta",
+    ),
+];
+
 /// The type whose URL tells where the catalog lies.
 pub(super) const CATALOG: &str = "Catalog/3.0.0";
 

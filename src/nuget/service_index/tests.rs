@@ -302,6 +302,27 @@ fn gives_a_flat_container_to_who_has_registrations_only() {
 }
 
 #[test]
+fn gives_a_numbered_type_to_who_has_versioned_ones_only() {
+    let versioned = |url: &str, version: &str| {
+        let name = "RegistrationsBaseUrl/Versioned";
+        format!(r#"{{"@id":"{url}","@type":"{name}","clientVersion":"{version}"}}"#)
+    };
+    let old = versioned("https://h/old", "4.0.0");
+    let hives = [old.clone(), versioned("https://h/new", "10.0.0")].join(",");
+    let found = rendered(&index(&hives));
+    let (new, last) = (&found[1].2, &found[2]);
+    assert_eq!(
+        (&*last.0, &*last.1, &last.2),
+        ("RegistrationsBaseUrl/3.6.0", "", new)
+    );
+    // Whoever has a numbered type keeps what it has.
+    let numbered = resource("https://h/old", "RegistrationsBaseUrl/3.0.0-rc");
+    let found = rendered(&index(&[old, numbered].join(",")));
+    assert_eq!(found.len(), 3, "{found:?}");
+    assert!(found.iter().all(|(name, ..)| !name.ends_with("/3.6.0")));
+}
+
+#[test]
 fn moves_the_readme_template_with_the_flat_container_or_drops_it() {
     let flat = resource("https://h/flat", "PackageBaseAddress/3.0.0");
     let ours = (
