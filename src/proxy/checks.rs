@@ -42,18 +42,39 @@ impl DecodeFault {
     }
 }
 
+/// How a body is coded.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Coding {
+    Gzip,
+    Plain,
+}
+
+impl Coding {
+    /// The coding that the headers name, or what they name in vain. `aws-chunked` says how a file came into storage of
+    /// Amazon's, whose feeds go on naming it; nothing of it is in the bytes (protocol fact 7.2.3).
+    pub(super) fn of(headers: &HeaderMap) -> Result<Self, String> {
+        let named = headers.get(header::CONTENT_ENCODING);
+        let named = named.map_or(&b""[..], HeaderValue::as_bytes);
+        let named = String::from_utf8_lossy(named).to_ascii_lowercase();
+        let is_done = |coding: &&str| !matches!(*coding, "" | "aws-chunked" | "identity");
+        let codings: Vec<&str> = named.split(',').map(str::trim).filter(is_done).collect();
+        match codings[..] {
+            [] => Ok(Self::Plain),
+            ["gzip" | "x-gzip"] => Ok(Self::Gzip),
+            _ => Err(format!("content coding {named:?}, expected gzip or none")),
+        }
+    }
+}
+
 /// Undoes the content coding that the headers name (protocol fact 2.2.6: the header decides, not the hive).
 pub(super) fn decode(
     headers: &HeaderMap,
     raw: Bytes,
     max_bytes: u64,
 ) -> Result<Bytes, DecodeFault> {
-    let coding = headers
-        .get(header::CONTENT_ENCODING)
-        .map(HeaderValue::as_bytes);
-    match coding {
-        None | Some(b"" | b"identity") => Ok(raw),
-        Some(coding) if coding.eq_ignore_ascii_case(b"gzip") || coding == b"x-gzip" => {
+    match Coding::of(headers).map_err(DecodeFault::Bad)? {
+        Coding::Plain => Ok(raw),
+        Coding::Gzip => {
             let mut text = Vec::with_capacity(raw.len().saturating_mul(4));
             let mut decoder = flate2::read::MultiGzDecoder::new(&*raw).take(max_bytes + 1);
             decoder
@@ -64,12 +85,6 @@ pub(super) fn decode(
             } else {
                 Ok(text.into())
             }
-        }
-        Some(other) => {
-            let name = String::from_utf8_lossy(other).into_owned();
-            Err(DecodeFault::Bad(format!(
-                "content coding {name:?}, expected gzip or none"
-            )))
         }
     }
 }

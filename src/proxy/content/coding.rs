@@ -5,7 +5,9 @@ use std::io::Write as _;
 
 use bytes::Bytes;
 use flate2::write::MultiGzDecoder;
-use http::header::{self, HeaderMap};
+use http::header::HeaderMap;
+
+use crate::proxy::checks::Coding;
 
 /// Undoes the coding of one body, chunk by chunk.
 pub(in crate::proxy) enum Decoder {
@@ -16,19 +18,10 @@ pub(in crate::proxy) enum Decoder {
 impl Decoder {
     /// The decoder that the headers call for, or what they call for in vain.
     pub(in crate::proxy) fn of(headers: &HeaderMap) -> Result<Self, String> {
-        let coding = headers
-            .get(header::CONTENT_ENCODING)
-            .map_or(&b""[..], |value| value.as_bytes());
-        if coding.is_empty() || coding.eq_ignore_ascii_case(b"identity") {
-            return Ok(Self::Plain);
-        }
-        if coding.eq_ignore_ascii_case(b"gzip") || coding.eq_ignore_ascii_case(b"x-gzip") {
-            return Ok(Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))));
-        }
-        Err(format!(
-            "content coding {:?}, expected none",
-            String::from_utf8_lossy(coding)
-        ))
+        Ok(match Coding::of(headers)? {
+            Coding::Gzip => Self::Gzip(Box::new(MultiGzDecoder::new(Vec::new()))),
+            Coding::Plain => Self::Plain,
+        })
     }
 
     pub(in crate::proxy) fn decode(&mut self, chunk: Bytes) -> Result<Bytes, String> {
@@ -68,6 +61,8 @@ impl fmt::Debug for Decoder {
 
 #[cfg(test)]
 mod tests {
+    use http::header;
+
     use super::*;
 
     fn gzip(text: &[u8]) -> Vec<u8> {
@@ -100,6 +95,10 @@ mod tests {
         }
         let twice = [gzip(b"one "), gzip(b"two")].concat();
         assert_eq!(decoded("x-gzip", &twice, 5), Ok(b"one two".to_vec()));
+        let cases = ["gzip, aws-chunked", "aws-chunked,GZIP"].map(|named| (named, &coded));
+        for (named, bytes) in [cases[0], cases[1], ("aws-chunked", &text)] {
+            assert_eq!(decoded(named, bytes, 9).as_ref(), Ok(&text), "{named}");
+        }
         assert_eq!(decoded("identity", &text, 9), Ok(text));
     }
 
@@ -113,6 +112,8 @@ mod tests {
         let crc = damaged.len() - 6;
         damaged[crc] ^= 1;
         assert!(decoded("gzip", &damaged, 4).is_err());
-        assert!(decoded("br", b"x", 1).is_err());
+        for named in ["br", "gzip, br", "gzip, gzip"] {
+            assert!(decoded(named, &coded, 4).is_err(), "{named}");
+        }
     }
 }
