@@ -393,7 +393,9 @@ impl Shared {
                 to,
             });
         }
+        // Passed on, an empty one would leave the user with nothing to read (protocol fact 7.5.7).
         let reason = parts.extensions.get::<ReasonPhrase>();
+        let reason = reason.filter(|reason| !reason.as_bytes().trim_ascii().is_empty());
         Ok(PublishReply {
             body: ResponseBody::new(
                 incoming,
