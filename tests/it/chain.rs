@@ -21,7 +21,7 @@ async fn instance(origin: &Origin, upstream: &str, token: &str) -> TestProxy {
 }
 
 /// One in front of the scripted upstream, and one in front of that.
-async fn two() -> (TestProxy, TestProxy) {
+pub(crate) async fn two() -> (TestProxy, TestProxy) {
     let origin = nuget_like();
     mount_dependency(&origin);
     let inner = TestProxy::with(origin, |_| {}).await;

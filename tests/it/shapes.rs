@@ -25,7 +25,7 @@ fn reply(shape: &Shape, url: &str, authorization: Option<&str>) -> Reply {
 }
 
 /// A server on pipes, and a feed of it.
-async fn proxy(server: Server) -> TestProxy {
+pub(crate) async fn proxy(server: Server) -> TestProxy {
     let shape = server.shape(HOME, FAR);
     let origin = Origin::new();
     for url in shape.urls() {

@@ -32,7 +32,7 @@ fn signatures(all_signed: bool, certificate: &[u8]) -> String {
     .to_string()
 }
 
-fn origin() -> Origin {
+pub(crate) fn origin() -> Origin {
     let origin = nuget_like();
     let resources = ["4.7.0", "4.9.0", "5.0.0"].map(|version| {
         let place = format!("api.test/v3/repository-signatures/{version}/index.json");

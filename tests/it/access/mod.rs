@@ -21,15 +21,15 @@ use crate::harness::fixture::{INDEX, nuget_like};
 
 /// A user of the file, her bcrypt hash (crypt_blowfish's own test vector) and its password.
 const ALICE: &str = "alice:$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
-const RIGHT: &str = "U*U";
+pub(crate) const RIGHT: &str = "U*U";
 
 /// Where the files of users and tokens lie.
-struct Files {
+pub(crate) struct Files {
     folder: TempDir,
 }
 
 impl Files {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let files = Self { folder };
         files.users(ALICE);
@@ -76,7 +76,7 @@ impl Files {
     }
 
     /// A proxy of a feed that asks for users and tokens and of an open one, both before the same upstream.
-    async fn proxy(&self) -> TestProxy {
+    pub(crate) async fn proxy(&self) -> TestProxy {
         self.proxy_with(|_| {}).await
     }
 
@@ -99,7 +99,7 @@ fn start() -> SystemTime {
 }
 
 /// The header of a user and password.
-fn basic(user: &str, password: &str) -> String {
+pub(crate) fn basic(user: &str, password: &str) -> String {
     use base64::Engine as _;
     let pair = format!("{user}:{password}");
     format!(

@@ -254,6 +254,15 @@ impl Wire {
         String::from_utf8_lossy(&self.rest().await).into_owned()
     }
 
+    /// Takes what comes up to the end of a head.
+    pub(crate) async fn head(&mut self) -> String {
+        let mut taken = Vec::new();
+        while !taken.ends_with(b"\r\n\r\n") {
+            taken.push(self.pipe.read_u8().await.expect("open"));
+        }
+        String::from_utf8(taken).expect("text")
+    }
+
     /// Takes everything up to the end of the connection.
     pub(crate) async fn rest(mut self) -> Vec<u8> {
         let mut taken = Vec::new();
