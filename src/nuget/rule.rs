@@ -8,44 +8,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::id::{IdError, PackageId};
+use super::pattern::IdPattern;
 use super::range::{RangeError, VersionRange};
 use super::version::{Version, VersionError};
-
-/// Which ids.
-#[derive(Clone, Debug, Eq, PartialEq)]
-pub enum IdPattern {
-    /// Every id.
-    All,
-    /// This id.
-    Exactly(PackageId),
-    /// Every id that begins so, in lower case.
-    Prefix(String),
-}
-
-impl IdPattern {
-    /// The pattern that `text` writes: an id, or the beginning of ids and a `*`.
-    ///
-    /// # Errors
-    /// If what stands before the `*`, or the whole, cannot be part of an id.
-    pub fn parse(text: &str) -> Result<Self, IdError> {
-        match text.strip_suffix('*') {
-            Some("") => Ok(Self::All),
-            // A prefix of an id is made of the same characters, and is lowered in the same way.
-            Some(prefix) => Ok(Self::Prefix(PackageId::parse(prefix)?.as_str().to_owned())),
-            None => PackageId::parse(text).map(Self::Exactly),
-        }
-    }
-
-    /// Whether an id is one of them.
-    #[must_use]
-    pub fn matches(&self, id: &PackageId) -> bool {
-        match self {
-            Self::All => true,
-            Self::Exactly(own) => own == id,
-            Self::Prefix(prefix) => id.as_str().starts_with(prefix),
-        }
-    }
-}
 
 /// One rule.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -123,7 +88,7 @@ impl BlockRules {
     /// Whether any rule is about some version of this id.
     #[must_use]
     pub fn concern(&self, id: &PackageId) -> bool {
-        self.all.iter().any(|rule| rule.ids.matches(id))
+        self.all.iter().any(|rule| rule.ids.fits(id).is_some())
     }
 
     /// Whether any rule may hide a version of this id between these two, themselves included.
@@ -131,7 +96,7 @@ impl BlockRules {
     pub fn concern_within(&self, id: &PackageId, lower: &Version, upper: &Version) -> bool {
         self.all.iter().any(|rule| {
             let versions = rule.versions.as_ref();
-            versions.is_none_or(|range| range.meets(lower, upper)) && rule.ids.matches(id)
+            versions.is_none_or(|range| range.meets(lower, upper)) && rule.ids.fits(id).is_some()
         })
     }
 
@@ -139,7 +104,7 @@ impl BlockRules {
     #[must_use]
     pub fn hiding(&self, id: &PackageId) -> Option<&Rule> {
         let mut rules = self.all.iter();
-        rules.find(|rule| rule.versions.is_none() && rule.ids.matches(id))
+        rules.find(|rule| rule.versions.is_none() && rule.ids.fits(id).is_some())
     }
 
     /// The first rule that hides this version of an id.
@@ -147,7 +112,7 @@ impl BlockRules {
     pub fn hiding_version(&self, id: &PackageId, version: &Version) -> Option<&Rule> {
         self.all.iter().find(|rule| {
             let versions = rule.versions.as_ref();
-            versions.is_none_or(|range| range.holds(version)) && rule.ids.matches(id)
+            versions.is_none_or(|range| range.holds(version)) && rule.ids.fits(id).is_some()
         })
     }
 }

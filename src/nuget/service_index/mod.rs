@@ -7,6 +7,7 @@
 mod hive;
 mod render;
 mod table;
+mod union;
 
 #[cfg(test)]
 mod tests;
@@ -20,6 +21,7 @@ use super::version::Version;
 pub use hive::Hive;
 pub use render::{Audit, OurLinks, is_https};
 pub use table::{Service, SignaturesVersion, Treatment, treatment};
+pub use union::{PushMember, SEMVER1_HIVE, SEMVER2_HIVE, render_union};
 
 const WHAT: &str = "service index";
 

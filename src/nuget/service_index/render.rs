@@ -94,28 +94,7 @@ impl ServiceIndex {
     /// another upstream the address of that.
     #[must_use]
     pub fn render(&self, links: &OurLinks, audit: Audit) -> String {
-        let entries = self.entries(links, audit);
-        let mut out = format!(
-            "{{\"version\":{},\"resources\":[",
-            encode_string(&self.version)
-        );
-        for (i, entry) in entries.iter().enumerate() {
-            let comma = if i > 0 { "," } else { "" };
-            let (url, type_name) = (encode_string(&entry.url), encode_string(entry.type_name));
-            // Writing to a String cannot fail.
-            let _ = write!(out, "{comma}{{\"@id\":{url},\"@type\":{type_name}");
-            for (name, value) in [
-                ("clientVersion", entry.client_version),
-                ("comment", entry.comment),
-            ] {
-                if let Some(value) = value {
-                    let _ = write!(out, ",\"{name}\":{}", encode_string(value));
-                }
-            }
-            out.push('}');
-        }
-        out.push_str("]}");
-        out
+        write_index(&self.version, &self.entries(links, audit))
     }
 
     fn entries(&self, links: &OurLinks, audit: Audit) -> Vec<Entry<'_>> {
@@ -175,12 +154,7 @@ impl ServiceIndex {
         match treatment(type_name) {
             Treatment::Drop(_) => None,
             Treatment::Keep(_) => Some(resource.url.clone()),
-            Treatment::Rebase(service, _) => {
-                let bases = self.endpoints(service);
-                let below = |base: &&str| resource.url.strip_prefix(&as_base(base)) == Some(README);
-                let ours = links.service(service)?;
-                bases.iter().any(below).then(|| ours + README)
-            }
+            Treatment::Rebase(service, _) => self.rebased(resource, service, links),
             Treatment::Serve(Service::Registrations, _) => {
                 let base = as_base(&resource.url);
                 let hive = hives.iter().find(|hive| hive.base == base)?;
@@ -189,14 +163,49 @@ impl ServiceIndex {
             Treatment::Serve(service, _) => links.service(service),
         }
     }
+
+    /// A template below the base of a service, below ours.
+    pub(super) fn rebased(
+        &self,
+        resource: &Resource,
+        service: Service,
+        links: &OurLinks,
+    ) -> Option<String> {
+        let bases = self.endpoints(service);
+        let below = |base: &&str| resource.url.strip_prefix(&as_base(base)) == Some(README);
+        let ours = links.service(service)?;
+        bases.iter().any(below).then(|| ours + README)
+    }
 }
 
 /// One entry of the index that we hand out.
-struct Entry<'a> {
-    url: String,
-    type_name: &'a str,
-    client_version: Option<&'a str>,
-    comment: Option<&'a str>,
+pub(super) struct Entry<'a> {
+    pub(super) url: String,
+    pub(super) type_name: &'a str,
+    pub(super) client_version: Option<&'a str>,
+    pub(super) comment: Option<&'a str>,
+}
+
+/// The text of an index with these entries.
+pub(super) fn write_index(version: &str, entries: &[Entry<'_>]) -> String {
+    let mut out = format!("{{\"version\":{},\"resources\":[", encode_string(version));
+    for (i, entry) in entries.iter().enumerate() {
+        let comma = if i > 0 { "," } else { "" };
+        let (url, type_name) = (encode_string(&entry.url), encode_string(entry.type_name));
+        // Writing to a String cannot fail.
+        let _ = write!(out, "{comma}{{\"@id\":{url},\"@type\":{type_name}");
+        for (name, value) in [
+            ("clientVersion", entry.client_version),
+            ("comment", entry.comment),
+        ] {
+            if let Some(value) = value {
+                let _ = write!(out, ",\"{name}\":{}", encode_string(value));
+            }
+        }
+        out.push('}');
+    }
+    out.push_str("]}");
+    out
 }
 
 /// Adds the numbered type of each service that is offered without any. Of several addresses for clients of some version
@@ -224,7 +233,7 @@ fn add_numbered(entries: &mut Vec<Entry<'_>>) {
 }
 
 /// The client versions of a resource, or once `None` if it is for every client.
-fn client_versions(resource: &Resource) -> impl Iterator<Item = Option<&str>> {
+pub(super) fn client_versions(resource: &Resource) -> impl Iterator<Item = Option<&str>> {
     let every = resource.client_versions.is_empty().then_some(None);
     let some = resource
         .client_versions
