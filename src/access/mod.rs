@@ -13,7 +13,6 @@ mod hashing;
 mod ledger;
 pub mod moment;
 pub mod password;
-pub mod pattern;
 pub mod rules;
 pub mod secret;
 mod settings;

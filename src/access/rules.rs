@@ -7,9 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::pattern::Pattern;
 use super::tokens::Token;
 use crate::nuget::id::PackageId;
+use crate::nuget::pattern::IdPattern;
 
 /// Who may use a feed.
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
@@ -130,8 +130,8 @@ impl Caller {
             return Ok(());
         };
         let patterns = &token.rights.push;
-        let reaches = |pattern: &Pattern| match id {
-            Some(id) => pattern.fits(id),
+        let reaches = |pattern: &IdPattern| match id {
+            Some(id) => pattern.fits(id).is_some(),
             None => pattern.is_everything(),
         };
         if patterns.iter().any(reaches) {
@@ -186,7 +186,7 @@ mod tests {
     fn token(feeds: &[&str], read: bool, push: &[&str]) -> Caller {
         let patterns = push
             .iter()
-            .map(|text| Pattern::read(text).expect("a pattern"));
+            .map(|text| IdPattern::parse(text).expect("a pattern"));
         Caller::Token(Arc::new(Token {
             name: "ci".into(),
             digest: TokenSecret::draw().expect("random bytes").digest(),

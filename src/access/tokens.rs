@@ -11,8 +11,8 @@ use std::time::SystemTime;
 use serde_json::{Map, Value, json};
 
 use super::moment;
-use super::pattern::Pattern;
 use super::secret::TokenDigest;
+use crate::nuget::pattern::IdPattern;
 
 /// The format that this release writes.
 const FORMAT: u64 = 1;
@@ -44,7 +44,7 @@ pub struct Rights {
     /// Use the admin listener's interface.
     pub admin: bool,
     /// Push, delete and relist the packages that fit one of these.
-    pub push: Vec<Pattern>,
+    pub push: Vec<IdPattern>,
     /// Read.
     pub read: bool,
 }
@@ -192,7 +192,8 @@ fn read_token(value: &Value) -> Result<Token, String> {
     let mut push = Vec::new();
     for pattern in texts(members, "push")? {
         push.push(
-            Pattern::read(pattern).map_err(|expected| format!("\"push\": expected {expected}"))?,
+            IdPattern::read(pattern)
+                .map_err(|expected| format!("\"push\": expected {expected}"))?,
         );
     }
     let feeds = texts(members, "feeds")?;
@@ -260,7 +261,7 @@ mod tests {
             feeds: vec!["corp".into()],
             rights: Rights {
                 admin: false,
-                push: vec![Pattern::read("Contoso.*").expect("a pattern")],
+                push: vec![IdPattern::parse("Contoso.*").expect("a pattern")],
                 read: true,
             },
         };

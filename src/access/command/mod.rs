@@ -11,11 +11,11 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use crate::access::ledger;
 use crate::access::moment;
 use crate::access::password::PasswordHash;
-use crate::access::pattern::Pattern;
 use crate::access::secret::TokenSecret;
 use crate::access::settings::Settings;
 use crate::access::tokens::{Rights, Token, Tokens, check_name};
 use crate::access::watch::read_uses;
+use crate::nuget::pattern::IdPattern;
 
 /// Longest line of a password.
 const MAX_PASSWORD_BYTES: usize = 1024;
@@ -178,7 +178,7 @@ fn create(matches: &ArgMatches, scene: &Scene<'_>) -> Result<Said, String> {
     check_name(&name)?;
     let push = texts("push")
         .iter()
-        .map(|text| Pattern::read(text))
+        .map(|text| IdPattern::read(text))
         .collect::<Result<Vec<_>, _>>();
     let push = push.map_err(|expected| format!("--push: expected {expected}"))?;
     let feeds = texts("feed");

@@ -18,6 +18,7 @@ const IMPORTS: &[(&str, &[&str])] = &[
             "clock",
             "flight",
             "nuget::id",
+            "nuget::pattern",
             // The small files that it keeps, and nothing of what is stored.
             "store::SmallFile",
             "store::Stamp",
