@@ -17,9 +17,9 @@
 //! 3. [`proxy::route`] turns the path into a resource; every spelling of an id or version reaches the same one. The
 //!    [`access::Guard`] lets whoever asks in, or not: a feed that is not open looks nothing up for strangers.
 //! 4. A document that is in memory, fresh and of the current epoch is answered from there: no file, no index, no JSON.
-//! 5. Otherwise a view says which stored documents the answer is made of. For each, [`cache::decision::decide`] says
-//!    from what is stored, the epochs, the policy and the state of the origin what to do: serve, ask and wait, ask
-//!    behind the answer, or refuse.
+//! 5. Otherwise a view says which stored documents the answer is made of: one mostly, of a feed made of others those of
+//!    each member. For each, [`cache::decision::decide`] says from what is stored, the epochs, the policy and the state
+//!    of the origin what to do: serve, ask and wait, ask behind the answer, or refuse.
 //! 6. Who must ask joins the [`flight`] for that key, or leads it: one fetch through [`upstream`], checked whole
 //!    ([`nuget`]), written into the [`store`]. Readers of a package follow its file while it grows.
 //! 7. What block rules hide is cut out of the view, and offline what cannot be delivered; then it is rendered: links

@@ -439,14 +439,10 @@ fn access_log_sink(
 fn announcement(config: &Config, listeners: &Listeners) -> String {
     let public = config.proxy.base.public_url.clone();
     let base = public.or_else(|| listeners.local_url()).unwrap_or_default();
-    let sources: Vec<Source<'_>> = config
-        .proxy
-        .feeds
+    let feeds = config.proxy.sources();
+    let sources: Vec<Source<'_>> = feeds
         .iter()
-        .map(|feed| Source {
-            name: &feed.name,
-            upstream: &feed.upstream,
-        })
+        .map(|(name, upstream)| Source { name, upstream })
         .collect();
     let plain = listeners.addresses().into_iter();
     let plain = plain.map(|address| format!("http://{address}"));

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::feeds::{self, Shown};
 use super::setting::{OnReload, Setting};
+use super::unions::Mount;
 use super::{Config, settings};
-use crate::proxy::FeedSettings;
 
 /// A difference between two configurations.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -130,32 +130,33 @@ impl Comparison {
     }
 
     fn feeds(&mut self, running: &Config) {
-        let (before, after) = (&running.proxy.feeds, &self.config.proxy.feeds);
-        let named = |feeds: &[FeedSettings], name: &str| feeds.iter().any(|feed| feed.name == name);
+        let (before, after) = (Mount::all(running), Mount::all(&self.config));
+        let named =
+            |mounts: &[Mount<'_>], name: &str| mounts.iter().any(|mount| mount.name() == name);
         let mut changes = Vec::new();
-        for feed in after {
-            match before.iter().find(|known| known.name == feed.name) {
-                None => changes.push(Change::Added(feed.name.clone())),
-                Some(known) if known != feed => {
+        for mount in &after {
+            match before.iter().find(|known| known.name() == mount.name()) {
+                None => changes.push(Change::Added(mount.name().to_owned())),
+                Some(known) if known != mount => {
                     let given = (&running.given, &self.config.given);
-                    feed_changes(known, feed, given, &mut changes);
+                    feed_changes(known, mount, given, &mut changes);
                 }
                 Some(_) => {}
             }
         }
-        for feed in before.iter().filter(|feed| !named(after, &feed.name)) {
-            changes.push(Change::Removed(feed.name.clone()));
+        for mount in before.iter().filter(|mount| !named(&after, mount.name())) {
+            changes.push(Change::Removed(mount.name().to_owned()));
         }
-        let first = |feeds: &[FeedSettings]| {
-            feeds
-                .first()
-                .map_or_else(String::new, |feed| feed.name.clone())
+        let first = |config: &Config| {
+            let sources = config.proxy.sources();
+            sources.first().map_or("", |(name, _)| name).to_owned()
         };
-        if first(before) != first(after) {
+        let (first_before, first_after) = (first(running), first(&self.config));
+        if first_before != first_after {
             changes.push(Change::Setting {
                 feed: None,
                 name: "first feed",
-                values: Some((first(before), first(after))),
+                values: Some((first_before, first_after)),
             });
         }
         self.changed.extend(changes);
@@ -164,18 +165,18 @@ impl Comparison {
 
 /// What differs between two states of a feed.
 fn feed_changes(
-    before: &FeedSettings,
-    after: &FeedSettings,
+    before: &Mount<'_>,
+    after: &Mount<'_>,
     (given_before, given_after): (&Given, &Given),
     changes: &mut Vec<Change>,
 ) {
     let nothing = GivenToFeed::default();
-    let of = |given: &'_ Given| given.feeds.get(&after.name).cloned();
+    let of = |given: &'_ Given| given.feeds.get(after.name()).cloned();
     let old = of(given_before).unwrap_or_else(|| nothing.clone());
     let new = of(given_after).unwrap_or(nothing);
     let mut change = |name, values| {
         changes.push(Change::Setting {
-            feed: Some(after.name.clone()),
+            feed: Some(after.name().to_owned()),
             name,
             values,
         });
@@ -193,6 +194,9 @@ fn feed_changes(
         of_push_key += usize::from(setting.name.starts_with("push_key"));
         of_way += usize::from(feeds::is_of_way(setting.name));
     }
+    let (Mount::Feed(before), Mount::Feed(after)) = (before, after) else {
+        return;
+    };
     // A file or variable that the settings name holds another secret.
     if before.credential != after.credential && of_credential == 0 {
         change("credential", None);
@@ -255,6 +259,10 @@ pub(super) struct GivenToFeed(BTreeMap<&'static str, String>);
 impl GivenToFeed {
     pub(super) fn note(&mut self, name: &'static str, text: &str) {
         self.0.insert(name, text.to_owned());
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &'static str> {
+        self.0.keys().copied()
     }
 }
 
@@ -358,14 +366,20 @@ mod tests {
     fn every_setting_of_a_feed_is_told_and_no_secret_is() {
         let users = tempfile::NamedTempFile::new().unwrap();
         let users = format!("users_file = {:?}\n", users.path());
-        let feed = &format!("{users}[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\n");
         let folder = tempfile::tempdir().unwrap();
         let certificate = folder.path().join("a.pem");
         let made = rcgen::generate_simple_self_signed(vec!["a".to_owned()]).unwrap();
         let pem = made.cert.pem() + &made.signing_key.serialize_pem();
         std::fs::write(&certificate, pem).unwrap();
         let certificate = certificate.to_str().unwrap().to_owned();
+        let a = "[[feed]]\nname = \"a\"\nupstream = \"https://a/i\"\n";
+        let b = "[[feed]]\nname = \"b\"\nupstream = \"https://b/i\"\n";
+        let all = "[[feed]]\nname = \"all\"\nmembers = [\"a\"]\n";
         for setting in feeds::SETTINGS {
+            let (feed, before) = match setting.name {
+                "members" | "push_to" | "search_wait" => ("all", format!("{users}{b}{a}{all}")),
+                _ => ("a", format!("{users}{b}{all}{a}")),
+            };
             let partner = match setting.name {
                 "username" => "password = \"x\"\n",
                 "client_key_file" => &format!("client_cert_file = {certificate:?}\n"),
@@ -383,9 +397,14 @@ mod tests {
             std::fs::write(&path, "hunter2").unwrap();
             let value = match setting.name {
                 "client_cert_file" | "client_key_file" => &certificate,
+                "members" => "[\"b\"]",
+                "only" | "owns" => "A.*",
+                "optional" => "true",
                 "proxy" => "http://u:hunter2@proxy.test",
                 "push_length" => "required",
-                name if name.ends_with("upstream") => "https://b/i",
+                "push_to" => "a",
+                "search_wait" => "7s",
+                name if name.ends_with("upstream") => "https://c/i",
                 name if name.ends_with("_file") => path.path().to_str().unwrap(),
                 name if name.ends_with("_env") => "TOKEN",
                 name if name.contains("fresh") || name.contains("outage") => "77s",
@@ -398,16 +417,15 @@ mod tests {
                 | "readers" => "y",
                 _ => "hunter2",
             };
-            let mut after = feed.to_owned();
-            if setting.name == "upstream" {
-                after = feed.replace("https://a/i", value);
-            } else {
-                after.push_str(&format!("{partner}{} = {value:?}\n", setting.name));
-            }
-            let comparison = compare(&loaded(feed, "x"), loaded(&after, "x"));
+            let after = match setting.name {
+                "members" => before.replace("[\"a\"]", value),
+                "upstream" => before.replace("https://a/i", value),
+                name => format!("{before}{partner}{name} = {value:?}\n"),
+            };
+            let comparison = compare(&loaded(&before, "x"), loaded(&after, "x"));
             let told = comparison.changed.iter().filter(|change| {
-                matches!(change, Change::Setting { feed: Some(feed), name, .. }
-                    if feed == "a" && *name == setting.name)
+                matches!(change, Change::Setting { feed: Some(of), name, .. }
+                    if of == feed && *name == setting.name)
             });
             assert_eq!(
                 told.count(),

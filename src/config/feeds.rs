@@ -2,13 +2,16 @@
 //!
 //! It refuses to print a secret, and to guess which of two feeds a variable means.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use http::HeaderName;
 
 use crate::access::rules::{self as clients, PushKey};
-use crate::proxy::{BlockRules, FeedSettings, Freshness, Mode, ProofPolicy, PushLength};
+use crate::proxy::{
+    BlockRules, FeedSettings, Freshness, MemberSettings, Mode, ProofPolicy, PushLength,
+};
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Secret;
 
@@ -16,6 +19,7 @@ use super::changes::GivenToFeed;
 use super::problem::{self, Problem, Problems};
 use super::secrets::{Place, Secrets, credential, header_safe};
 use super::sources::Environment;
+use super::unions::{self, UnionDraft};
 use super::value::Value;
 use super::ways::{self, Choice, Wrong};
 
@@ -37,9 +41,11 @@ pub(super) struct Draft {
     freshness: Freshness,
     audit_upstream: Option<String>,
     symbols_upstream: Option<String>,
+    pub(super) member: MemberSettings,
+    pub(super) union: UnionDraft,
     /// What was given, in words.
     pub(super) given: GivenToFeed,
-    access: clients::Mode,
+    pub(super) access: clients::Mode,
     pushers: Vec<String>,
     push_key: Option<Place>,
     push_length: PushLength,
@@ -59,6 +65,14 @@ impl Draft {
             place: Some(place),
             ..Self::default()
         }
+    }
+
+    /// The settings that were given, right or wrong, each once.
+    pub(super) fn settings(&self) -> BTreeSet<&'static str> {
+        self.given
+            .names()
+            .chain(self.wrong.iter().copied())
+            .collect()
     }
 }
 
@@ -172,6 +186,13 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
         value.word(&[("offline", Mode::Offline), ("online", Mode::Online)])?;
     "auto_offline_after", Yes, |draft, value| draft.auto_offline_after =
         off_or_duration(value)?;
+    "owns", Yes, |draft, value| draft.member.owns = unions::patterns(value)?;
+    "only", Yes, |draft, value| draft.member.only = unions::patterns(value)?;
+    "optional", Yes, |draft, value| draft.member.presence = unions::presence(value)?;
+    "members", Yes, |draft, value| draft.union.members = Some(unions::members(value)?);
+    "push_to", Yes, |draft, value| draft.union.push_to = Some(value.text()?.to_owned());
+    "search_wait", Yes, |draft, value| draft.union.search_wait =
+        Some(value.duration(Duration::from_millis(100)..=Duration::from_secs(60))?);
 };
 
 /// Whether a setting is a part of the credential.
@@ -335,6 +356,7 @@ pub(super) fn finish(
             symbols_upstream: draft.symbols_upstream,
             proofs: draft.proofs,
             freshness: draft.freshness,
+            member: draft.member,
             push_length: draft.push_length,
             ways,
             block: draft.block,

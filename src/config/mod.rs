@@ -18,6 +18,7 @@ mod setting;
 mod settings;
 mod sources;
 mod tls;
+mod unions;
 mod users;
 mod value;
 mod ways;
@@ -157,6 +158,7 @@ pub fn load(arguments: &Arguments, environment: &Environment) -> Result<Config, 
         let config = &mut reading.config;
         config.given.note_feed(&draft.name, draft.given.clone());
     }
+    let drafts = unions::finish(drafts, &mut reading.config.proxy, &mut reading.problems);
     let (global, problems) = (&reading.config.ways, &mut reading.problems);
     let feeds = feeds::finish(drafts, environment, global, problems);
     if reading.config.proxy.tools.upstream.is_some() {

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::net::IpAddr;
 use std::pin::pin;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Response, header};
@@ -17,6 +18,7 @@ use super::refusal::Refusal;
 use super::respond::{self, Facts};
 use super::route::{Class, Resource};
 use super::told::Told;
+use super::union::Mount;
 use super::{Incoming, Snapshot};
 use crate::access::Ask;
 use crate::access::credential::{API_KEY, Presented};
@@ -30,10 +32,11 @@ pub(super) struct Admitted<'a, B> {
 }
 
 impl Snapshot {
-    /// Lets a request to a feed in, or answers why not.
+    /// Lets a request to a feed in, or answers why not. Who reads a union must be let in by each of its members, who
+    /// pushes to it by the one that takes pushes.
     pub(super) async fn admit<'a, B>(
         &self,
-        feed: &Feed,
+        mount: Mount<'_>,
         resource: &Resource,
         request: Incoming<'a, B>,
         facts: &Facts<'_>,
@@ -44,29 +47,40 @@ impl Snapshot {
         B: http_body::Body<Data = Bytes> + Send,
         B::Error: fmt::Display + Send,
     {
-        let ask = Ask {
-            feed: &feed.label,
-            rules: &feed.settings.clients,
-            right: right_to(resource),
-            headers: facts.headers,
-            client,
+        let right = right_to(resource);
+        let feeds = match right {
+            Right::Index | Right::Read => Ok(mount.feeds()),
+            Right::Push => mount.push_feed().map(std::slice::from_ref),
         };
-        match self.guard.admit(&ask).await {
-            Ok(caller) => {
-                told.caller.clone_from(&caller);
-                Ok(Admitted { request, caller })
-            }
-            Err(denial) => {
-                let refusal = Refusal::of(denial, &feed.label);
-                Err(self.turn_away(request.body, facts, &refusal).await)
+        let feeds = match feeds {
+            Ok(feeds) => feeds,
+            Err(refusal) => return Err(self.turn_away(request.body, facts, &refusal).await),
+        };
+        let mut caller = None;
+        for feed in feeds {
+            let ask = Ask {
+                feed: &feed.label,
+                rules: &feed.settings.clients,
+                right,
+                headers: facts.headers,
+                client,
+            };
+            match self.guard.admit(&ask).await {
+                Ok(known) => caller = caller.or(known),
+                Err(denial) => {
+                    let refusal = Refusal::of(denial, mount.label());
+                    return Err(self.turn_away(request.body, facts, &refusal).await);
+                }
             }
         }
+        told.caller.clone_from(&caller);
+        Ok(Admitted { request, caller })
     }
 
-    /// Whether a read of a feed may take the shortcut: gives who it is, if that was asked.
+    /// Whether a read of something made of these feeds may take the shortcut: gives who it is, if that was asked.
     pub(super) fn admit_at_once(
         &self,
-        feed: &Feed,
+        feeds: &[Arc<Feed>],
         class: Class,
         headers: &HeaderMap,
         client: IpAddr,
@@ -75,13 +89,18 @@ impl Snapshot {
             Class::ServiceIndex => Right::Index,
             _ => Right::Read,
         };
-        self.guard.admit_at_once(&Ask {
-            feed: &feed.label,
-            rules: &feed.settings.clients,
-            right,
-            headers,
-            client,
-        })
+        let mut caller = None;
+        for feed in feeds {
+            let known = self.guard.admit_at_once(&Ask {
+                feed: &feed.label,
+                rules: &feed.settings.clients,
+                right,
+                headers,
+                client,
+            })?;
+            caller = caller.or(known);
+        }
+        Some(caller)
     }
 
     /// Answers a refusal once the client reads it.

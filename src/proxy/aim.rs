@@ -1,21 +1,19 @@
 //! What a request's path leads to here: a resource of which feed, below which base, or an answer at once.
 
-use std::sync::Arc;
-
 use http::{Method, Response};
 
+use super::Proxy;
 use super::base::Address;
 use super::body::Body;
-use super::feed::Feed;
 use super::refusal::Refusal;
 use super::respond::{self, Facts};
 use super::route::{self, Resource, Route, RouteError};
-use super::{Proxy, Snapshot};
+use super::union::Mount;
 
 /// A resource that a path leads to.
 #[derive(Debug)]
-pub(super) struct Aim {
-    pub(super) feed: Arc<Feed>,
+pub(super) struct Aim<'a> {
+    pub(super) mount: Mount<'a>,
     pub(super) resource: Resource,
     /// What the URLs of its feed begin with, as the client calls us, with a final slash.
     pub(super) base: String,
@@ -32,34 +30,37 @@ impl Proxy {
         path: &str,
         facts: &Facts<'_>,
         address: &Address,
-    ) -> Result<Aim, Response<Body>> {
+    ) -> Result<Aim<'_>, Response<Body>> {
         let is_read = matches!(*facts.method, Method::GET | Method::HEAD);
         let refused = |refusal| Err(respond::refusal(facts, &refusal));
+        let lead = |name: Option<String>, member: Option<String>, resource| {
+            let Some(mount) = self.mount(name.as_deref(), member.as_deref()) else {
+                return refused(Refusal::NoSuchPath("no feed of this name".into()));
+            };
+            let base = match name {
+                None => format!("{}/v3/", address.base_url),
+                Some(name) => format!("{}/{name}/v3/", address.base_url),
+            };
+            let mount = match (mount, &resource) {
+                (
+                    Mount::Feed(feed),
+                    Resource::VulnerabilityIndex | Resource::VulnerabilityPage(_),
+                ) => Mount::Feed(feed.audit_source()),
+                (mount, _) => mount,
+            };
+            Ok(Aim {
+                mount,
+                resource,
+                base,
+            })
+        };
         match route::parse(path) {
-            Ok(Route::Feed(name, resource)) => {
-                let found = match &name {
-                    None => self.feeds.first(),
-                    Some(name) => self.feed_named(name),
-                };
-                let Some(feed) = found.map(Arc::clone) else {
-                    return refused(Refusal::NoSuchPath("no feed of this name".into()));
-                };
-                let base = match name {
-                    None => format!("{}/v3/", address.base_url),
-                    Some(name) => format!("{}/{name}/v3/", address.base_url),
-                };
-                let feed = match &resource {
-                    Resource::VulnerabilityIndex | Resource::VulnerabilityPage(_) => {
-                        Arc::clone(feed.audit_source())
-                    }
-                    _ => feed,
-                };
-                Ok(Aim {
-                    feed,
-                    resource,
-                    base,
-                })
-            }
+            Ok(Route::Feed(name, resource)) => lead(name, None, resource),
+            Ok(Route::Member {
+                feed,
+                member,
+                resource,
+            }) => lead(feed, Some(member), resource),
             Ok(Route::Home | Route::Health) if !is_read => {
                 refused(Refusal::MethodNotAllowed("GET, HEAD"))
             }
@@ -71,7 +72,7 @@ impl Proxy {
             Ok(Route::Home) => Err(self.home(facts, &address.base_url)),
             Ok(Route::Tools(resource)) => match &self.tools {
                 Some(feed) => Ok(Aim {
-                    feed: Arc::clone(feed),
+                    mount: Mount::Feed(feed),
                     resource,
                     base: format!("{}/-/", address.base_url),
                 }),
@@ -80,8 +81,8 @@ impl Proxy {
                 )),
             },
             Ok(Route::V2(first)) => {
-                let feed = match self.feed_named(&first) {
-                    Some(feed) => format!("/{}", feed.name),
+                let feed = match self.mount(Some(&first), None) {
+                    Some(_) => format!("/{first}"),
                     None => String::new(),
                 };
                 let source = format!("{}{feed}/v3/index.json", address.base_url);
@@ -94,11 +95,5 @@ impl Proxy {
             }
             Err(error @ RouteError::Unknown) => refused(Refusal::NoSuchPath(error.to_string())),
         }
-    }
-}
-
-impl Snapshot {
-    fn feed_named(&self, name: &str) -> Option<&Arc<Feed>> {
-        self.feeds.iter().find(|feed| *feed.name == *name)
     }
 }

@@ -48,6 +48,13 @@ pub(super) enum Failure {
         /// The host that said so.
         origin: String,
     },
+    /// A member of a union failed, and nobody stands in for it.
+    Member {
+        /// Its name.
+        member: Arc<str>,
+        /// How it failed.
+        failure: Box<Self>,
+    },
     /// The upstream demands a credential or refused the one it got.
     NotAuthorized {
         /// The host that said so.
@@ -129,6 +136,7 @@ impl fmt::Display for Failure {
             Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
             Self::Loop { origin } => write!(f, "{origin} leads back to this instance"),
+            Self::Member { member, failure } => write!(f, "member {member}: {failure}"),
             Self::NothingPasses {
                 origin, schemes, ..
             } => write!(f, "{origin} offers only {schemes}"),
@@ -160,6 +168,7 @@ impl Failure {
             Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
             Self::Loop { .. } => Reason::Loop,
+            Self::Member { failure, .. } => failure.reason(),
             Self::Challenged(_) | Self::NotAuthorized { .. } | Self::NothingPasses { .. } => {
                 Reason::NotAuthorized
             }
@@ -190,6 +199,7 @@ impl Failure {
             | Self::Unreachable { origin, .. }
             | Self::UpstreamStatus { origin, .. }
             | Self::V2Feed { origin, .. } => Some(origin),
+            Self::Member { failure, .. } => failure.origin(),
             // What a client is refused is no trouble of the upstream's.
             Self::Blocked { .. }
             | Self::Challenged(_)
@@ -212,6 +222,7 @@ impl Failure {
             Self::Blocked { .. } => (Outcome::Refused, Some(self.reason())),
             Self::Challenged(_) => (Outcome::Challenged, None),
             Self::CredentialWanted { why, .. } => (Outcome::Challenged, Some(why.reason())),
+            Self::Member { failure, .. } => failure.outcome(),
             Self::OfflineAbsent => (Outcome::Absent, Some(self.reason())),
             Self::BadBody { .. }
             | Self::HtmlPage { .. }
@@ -235,6 +246,7 @@ impl Failure {
     #[must_use]
     pub(super) fn is_outage(&self) -> bool {
         match self {
+            Self::Member { failure, .. } => failure.is_outage(),
             Self::Offline => true,
             Self::Unreachable { reason, .. } => *reason != Reason::Protocol,
             Self::UpstreamStatus { status, .. } => status.is_server_error(),
@@ -293,6 +305,7 @@ impl Failure {
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
             | Self::Internal(_)
+            | Self::Member { .. }
             | Self::NoRoomForUpload(_)
             | Self::NothingPasses { .. }
             | Self::NotOffered(_)
@@ -331,6 +344,7 @@ impl Failure {
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }
+            | Self::Member { .. }
             | Self::NotAuthorized { .. }
             | Self::NoRoomForUpload(_)
             | Self::NothingPasses { .. }

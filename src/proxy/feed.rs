@@ -38,6 +38,8 @@ pub(super) struct Feed {
     pub(super) asked_with: AccessGeneration,
     /// Further upstreams of it.
     pub(super) beside: Beside,
+    /// Shared with the feed as other clients use it.
+    pub(super) bases: Arc<Bases>,
     /// What is wrong with its upstream, for readiness; shared with the feed as it was before a reload and as other clients
     /// use it.
     pub(super) troubles: Arc<Troubles>,
@@ -49,13 +51,44 @@ pub(super) struct Feed {
     state: Arc<Mutex<State>>,
 }
 
-/// Tells a feed's settings from those before a reload.
+/// Tells the settings of a feed or union from those before a reload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct Generation(pub(super) u64);
 
 /// Tells a feed's upstream, credential and way there from those before a reload.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
 pub(super) struct AccessGeneration(pub(super) u64);
+
+/// Base URLs whose answers are kept in memory.
+#[derive(Debug, Default)]
+pub(super) struct Bases(Mutex<HashSet<String>>);
+
+/// What clients see of a feed, or of a union of feeds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Face<'a> {
+    pub(super) name: &'a Arc<str>,
+    /// What log and metrics call it.
+    pub(super) label: &'a Arc<str>,
+    pub(super) generation: Generation,
+    pub(super) bases: &'a Bases,
+    /// The feeds whose epochs gate its answers.
+    pub(super) feeds: &'a [Arc<Feed>],
+}
+
+impl Bases {
+    /// Whether answers for this base URL may be kept, of `most` in all.
+    pub(super) fn admit(&self, base_url: &str, most: usize) -> bool {
+        let mut admitted = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if admitted.contains(base_url) {
+            return true;
+        }
+        if admitted.len() >= most {
+            return false;
+        }
+        admitted.insert(base_url.to_owned());
+        true
+    }
+}
 
 #[derive(Debug, Default)]
 struct State {
@@ -67,8 +100,6 @@ struct State {
     warned_at: Option<SystemTime>,
     /// The highest epoch that a publish raised: search results are about every id.
     last_publish: Gate,
-    /// Base URLs whose answers are kept in memory.
-    base_urls: HashSet<String>,
     /// Whether clients have asked for vulnerabilities since that was last asked here.
     is_audited: bool,
     /// Since when each origin has failed without a success in between.
@@ -100,6 +131,7 @@ impl Feed {
             generation,
             asked_with,
             beside,
+            bases: Arc::default(),
             mode,
             troubles: Arc::default(),
             client: None,
@@ -122,8 +154,6 @@ impl Feed {
         }
         // Whether it is fresh depends on the settings.
         state.model_fresh_until = None;
-        // Their answers were made under the settings of before.
-        state.base_urls.clear();
         Self {
             name: Arc::clone(&self.name),
             label: Arc::clone(&self.label),
@@ -132,6 +162,8 @@ impl Feed {
             generation,
             asked_with,
             beside,
+            // Their answers were made under the settings of before.
+            bases: Arc::default(),
             mode: Arc::clone(&self.mode),
             troubles: Arc::clone(&self.troubles),
             client: None,
@@ -149,10 +181,22 @@ impl Feed {
             generation: self.generation,
             asked_with: self.asked_with,
             beside: self.beside.clone(),
+            bases: Arc::clone(&self.bases),
             mode: Arc::clone(&self.mode),
             troubles: Arc::clone(&self.troubles),
             client: Some(client),
             state: Arc::clone(&self.state),
+        }
+    }
+
+    /// What clients see of it.
+    pub(super) fn face(self: &Arc<Self>) -> Face<'_> {
+        Face {
+            name: &self.name,
+            label: &self.label,
+            generation: self.generation,
+            bases: &self.bases,
+            feeds: std::slice::from_ref(self),
         }
     }
 
@@ -212,19 +256,6 @@ impl Feed {
         model.lend(&self.access);
         state.model = Some(Arc::clone(&model));
         model
-    }
-
-    /// Whether answers for this base URL may be kept in memory.
-    pub(super) fn admits(&self, base_url: &str, max_base_urls: usize) -> bool {
-        let mut state = self.lock();
-        if state.base_urls.contains(base_url) {
-            return true;
-        }
-        if state.base_urls.len() >= max_base_urls {
-            return false;
-        }
-        state.base_urls.insert(base_url.to_owned());
-        true
     }
 
     /// Notes that a client wants vulnerability data.

@@ -115,7 +115,7 @@ impl Proxy {
     }
 
     /// A file of the symbol server. What it answers depends on the checksum, so that is part of the key.
-    fn symbols(
+    pub(super) fn symbols(
         &self,
         query: &Query<'_>,
         path: &SymbolPath,
@@ -185,7 +185,7 @@ fn file_want(query: &Query<'_>, class: Class, rest: &str, place: Place, file: Fi
 }
 
 /// The checksum that a request names.
-fn checksum_of(facts: &Facts<'_>) -> Result<Option<HeaderValue>, String> {
+pub(super) fn checksum_of(facts: &Facts<'_>) -> Result<Option<HeaderValue>, String> {
     let mut values = facts.headers.get_all(SYMBOL_CHECKSUM).iter();
     match (values.next(), values.next()) {
         (None, _) => Ok(None),

@@ -5,6 +5,7 @@
 
 mod admit;
 mod aim;
+mod answer;
 mod asks;
 pub mod base;
 mod beside;
@@ -46,6 +47,7 @@ mod state;
 mod stranger;
 mod told;
 mod trouble;
+mod union;
 mod view;
 pub mod welcome;
 mod words;
@@ -68,23 +70,22 @@ use self::content::{ContentState, HeadState, ProofState};
 use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
 pub use self::mode::{Mode, ModeOrder};
-use self::outcome::{Outcome, Subject};
+use self::outcome::Subject;
 pub use self::peer::Peer;
 use self::proof::Client;
-use self::reads::answer_absent;
 use self::recent::Recent;
 use self::refusal::Refusal;
-use self::render::{Coding, Order};
 use self::respond::Facts;
 pub use self::respond::Transport;
 use self::route::Resource;
 pub use self::settings::{FeedSettings, Freshness, PushLength, Settings, ToolsSettings};
-use self::shortcut::Meaning;
 pub use self::snapshot::Snapshot;
 use self::snapshot::{Means, Reloads};
 pub use self::state::{Doors, FeedError};
-use self::told::{Told, class_of, id_of, note_of, subject_of, via_of};
-use self::view::{Query, Seen};
+use self::told::{Told, subject_of, via_of};
+pub use self::union::{DEFAULT_SEARCH_WAIT, IdPattern, MemberSettings, Presence, UnionSettings};
+use self::union::{Mount, UnionQuery};
+use self::view::Query;
 use crate::access::Guard;
 use crate::cache::cache_control::RequestCaching;
 use crate::cache::decision::Demand;
@@ -309,45 +310,73 @@ impl Proxy {
     {
         let is_read = matches!(*facts.method, Method::GET | Method::HEAD);
         let Aim {
-            feed,
+            mount,
             resource,
             base,
         } = match self.aim(request.parts.uri.path(), facts, address) {
             Ok(aim) => aim,
             Err(response) => return response,
         };
-        let feed = match self.as_client(&feed, facts.headers) {
-            Ok(feed) => feed,
-            Err(refusal) => return self.turn_away(request.body, facts, &refusal).await,
+        let feed;
+        let mount = match mount {
+            Mount::Feed(shared) => match self.as_client(shared, facts.headers) {
+                Ok(own) => {
+                    feed = own;
+                    Mount::Feed(&feed)
+                }
+                Err(refusal) => return self.turn_away(request.body, facts, &refusal).await,
+            },
+            union @ Mount::Union { .. } => union,
         };
         told.subject = Subject {
-            feed: Some(Arc::clone(&feed.label)),
-            credential: feed.client.as_ref().map(Client::short_hash),
+            feed: Some(Arc::clone(mount.label())),
+            credential: mount.client().map(Client::short_hash),
             ..subject_of(&resource)
         };
-        let admitted = self.admit(&feed, &resource, request, facts, address.client, told);
+        let admitted = self.admit(mount, &resource, request, facts, address.client, told);
         let Admitted { request, caller } = match admitted.await {
             Ok(admitted) => admitted,
             Err(refused) => return refused,
         };
-        let is_search = matches!(resource, Resource::Autocomplete | Resource::Search);
+        let is_search = is_search(&resource);
         match &resource {
-            Resource::Publish(_) | Resource::SymbolPublish(_) => {
-                let admitted = Admitted { request, caller };
-                return self.publish(&feed, &resource, admitted, facts, told).await;
-            }
-            _ if is_search && *facts.method == Method::OPTIONS => return respond::preflight(facts),
+            Resource::Publish(_) | Resource::SymbolPublish(_) => match mount.push_feed() {
+                Ok(feed) => {
+                    let admitted = Admitted { request, caller };
+                    self.publish(feed, &resource, admitted, facts, told).await
+                }
+                Err(refusal) => respond::refusal(facts, &refusal),
+            },
+            _ if is_search && *facts.method == Method::OPTIONS => respond::preflight(facts),
             _ if !is_read => {
                 let allowed = if is_search {
                     "GET, HEAD, OPTIONS"
                 } else {
                     "GET, HEAD"
                 };
-                return respond::refusal(facts, &Refusal::MethodNotAllowed(allowed));
+                respond::refusal(facts, &Refusal::MethodNotAllowed(allowed))
             }
-            _ => {}
+            _ => {
+                let (parts, via) = (request.parts, request.via);
+                self.read_mount(mount, &resource, &base, parts, via, facts, told)
+                    .await
+            }
         }
-        let query = request.parts.uri.query().unwrap_or("");
+    }
+
+    /// Answers a read of what a name leads to.
+    #[expect(clippy::too_many_arguments, reason = "the parts of one request")]
+    async fn read_mount(
+        &self,
+        mount: Mount<'_>,
+        resource: &Resource,
+        base: &str,
+        parts: &request::Parts,
+        via: &[String],
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Response<Body> {
+        let query = parts.uri.query().unwrap_or("");
         if query.len() > MAX_QUERY_BYTES {
             let problem = format!(
                 "query: {} bytes, expected at most {MAX_QUERY_BYTES}",
@@ -360,90 +389,41 @@ impl Proxy {
             RequestCaching::OnlyIfCached => Demand::StoredOnly,
             RequestCaching::Revalidate => Demand::Forced,
         };
-        let query = Query {
-            feed: &feed,
-            base: &base,
-            query,
-            demand,
-            since: self.clock.instant(),
-            via: request.via,
+        let since = self.clock.instant();
+        let mut response = match mount {
+            Mount::Feed(feed) => {
+                let query = Query {
+                    feed,
+                    base,
+                    query,
+                    demand,
+                    since,
+                    via,
+                };
+                self.read_resource(&query, resource, parts, facts, told)
+                    .await
+            }
+            Mount::Union { union, member } => {
+                let query = UnionQuery {
+                    union,
+                    base,
+                    query,
+                    demand,
+                    since,
+                    via,
+                };
+                self.read_union(&query, member, resource, parts, facts, told)
+                    .await
+            }
         };
-        let mut response = self
-            .read_resource(&query, &resource, request.parts, facts, told)
-            .await;
-        if is_search {
+        if is_search(resource) {
             respond::allow_any_origin(response.headers_mut());
         }
         response
     }
+}
 
-    /// A document: from memory, or made of what a view shows.
-    async fn answer_document(
-        &self,
-        query: &Query<'_>,
-        resource: &Resource,
-        parts: &request::Parts,
-        facts: &Facts<'_>,
-        told: &mut Told,
-    ) -> Result<Response<Body>, Failure> {
-        let coding = Coding::of(facts.headers);
-        // Results are about every id: their text is remembered, and what was made of it is not.
-        let keeps = !matches!(resource, Resource::Autocomplete | Resource::Search)
-            && self.mode_of(query.feed) == Mode::Online;
-        let canonical = match resource {
-            // Every spelling of an id is one answer.
-            Resource::VersionList(id) => format!("list/{}", id.as_str()),
-            _ => parts.uri.path().trim_end_matches('/').to_owned(),
-        };
-        let key = render::answer_key(query.feed, &canonical, query.base, coding);
-        let mut demand = query.demand;
-        if let Resource::VersionList(id) = resource {
-            demand = self.demand_of_session(query.feed, id, facts, told, demand);
-        }
-        if keeps
-            && demand != Demand::Forced
-            && let Some(answer) =
-                self.current_answer(query.feed, id_of(resource), class_of(resource), &key)
-        {
-            self.note_session(told, Outcome::Hit);
-            let meaning = Meaning {
-                feed: query.feed,
-                id: id_of(resource),
-                class: class_of(resource),
-                depends_on_session: matches!(resource, Resource::VersionList(_)),
-                path: &canonical,
-                scheme: facts.scheme,
-                base: query.base,
-            };
-            self.note_shortcut(parts, meaning);
-            told.tell(Outcome::Hit, None);
-            return Ok(respond::document(
-                facts,
-                &answer,
-                &note_of(&answer, Outcome::Hit, None, facts),
-            ));
-        }
-        let query = Query {
-            demand,
-            ..query.clone()
-        };
-        match self.view(&query, resource).await? {
-            Seen::Absent(missing) => Ok(answer_absent(missing, facts, told)),
-            Seen::Shown(shown) => {
-                self.note_session(told, shown.outcome);
-                let is_kept = keeps && query.feed.admits(query.base, self.settings.max_base_urls);
-                let order = Order {
-                    base: query.base.to_owned(),
-                    generation: query.feed.generation,
-                    coding,
-                    key: is_kept.then_some(key),
-                };
-                let answer = self.render(&shown, &order).await?;
-                told.tell(shown.outcome, shown.reason);
-                told.subject.origin = Some(answer.origin.clone());
-                let note = note_of(&answer, shown.outcome, shown.reason, facts);
-                Ok(respond::document(facts, &answer, &note))
-            }
-        }
-    }
+/// Whether browsers on pages of other origins may ask for it.
+fn is_search(resource: &Resource) -> bool {
+    matches!(resource, Resource::Autocomplete | Resource::Search)
 }

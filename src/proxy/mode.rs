@@ -234,7 +234,12 @@ impl Snapshot {
         }
     }
 
-    /// The same, with who wants it so.
+    /// Whether none of these feeds is offline.
+    pub(super) fn are_online(&self, feeds: &[Arc<Feed>]) -> bool {
+        feeds.iter().all(|feed| self.mode_of(feed) == Mode::Online)
+    }
+
+    /// A feed's mode, with who wants it so.
     pub(super) fn mode_and_cause(&self, feed: &Feed) -> (Mode, Cause) {
         self.mode_of(feed);
         feed.mode.now()

@@ -116,6 +116,8 @@ pub enum Reason {
     Offline,
     /// Only the store was allowed to answer.
     OnlyIfCached,
+    /// A member of a union was left out.
+    Partial,
     /// The upstream's answer cannot be followed or understood.
     Protocol,
     /// A proxy demands a credential, or refused the one it got.
@@ -173,6 +175,7 @@ impl Reason {
             Self::NotAuthorized => "not-authorized",
             Self::Offline => "offline",
             Self::OnlyIfCached => "only-if-cached",
+            Self::Partial => "partial",
             Self::Protocol => "protocol",
             Self::ProxyAuthRequired => "proxy-auth-required",
             Self::ProxyRefused => "proxy-refused",

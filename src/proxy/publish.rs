@@ -184,7 +184,7 @@ impl Proxy {
         };
         told.subject.id = Some(id.as_str().to_owned());
         told.subject.version = Some(version.as_str().to_owned());
-        self.note_blocked(feed, &failure, told);
+        self.note_blocked(&feed.name, &failure, told);
         Err(Refusal::Blocked(format!(
             "the push of {id} {version} is {failure}"
         )))

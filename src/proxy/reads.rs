@@ -5,11 +5,11 @@ use std::sync::Arc;
 use http::{HeaderMap, Response, request};
 
 use super::Proxy;
+use super::answer::Wanted;
 use super::body::Body;
 use super::content::{Delivery, Want};
 use super::document::Missing;
 use super::failure::Failure;
-use super::feed::Feed;
 use super::live::StoredRescue;
 use super::outcome::{Outcome, Reason};
 use super::refusal::Refusal;
@@ -29,7 +29,7 @@ impl Proxy {
     /// Answers a read that failed.
     pub(super) fn answer_failure(
         &self,
-        feed: &Arc<Feed>,
+        feed: &Arc<str>,
         resource: &Resource,
         failure: Failure,
         facts: &Facts<'_>,
@@ -58,7 +58,7 @@ impl Proxy {
         let result = self.read_or_demand(query, resource, parts, facts, told);
         let result = result.await;
         result.unwrap_or_else(|failure| {
-            self.answer_failure(query.feed, resource, failure, facts, told)
+            self.answer_failure(&query.feed.name, resource, failure, facts, told)
         })
     }
 
@@ -107,7 +107,19 @@ impl Proxy {
         facts: &Facts<'_>,
         told: &mut Told,
     ) -> Result<Response<Body>, Failure> {
-        Ok(match self.content(want, facts).await? {
+        let delivery = self.content(want, facts).await?;
+        Ok(self.deliver(delivery, want, facts, told))
+    }
+
+    /// The response that a delivery amounts to.
+    pub(super) fn deliver(
+        &self,
+        delivery: Delivery,
+        want: &Want,
+        facts: &Facts<'_>,
+        told: &mut Told,
+    ) -> Response<Body> {
+        match delivery {
             Delivery::Absent(missing) => answer_absent(missing, facts, told),
             Delivery::Head { headers, length } => {
                 told.tell(Outcome::Bypass, None);
@@ -154,7 +166,7 @@ impl Proxy {
                 let note = Note::of(Outcome::Refused, Some(Reason::BadRequest));
                 respond::unsatisfiable(facts, HeaderMap::new(), &note, length)
             }
-        })
+        }
     }
 
     /// A link route: its target is found again in the id's documents.
@@ -210,7 +222,7 @@ impl Proxy {
     /// for: the upstream is asked (protocol fact 7.3.1). Without a session id, never.
     pub(super) fn demand_of_session(
         &self,
-        feed: &Feed,
+        wanted: &Wanted<'_>,
         id: &PackageId,
         facts: &Facts<'_>,
         told: &mut Told,
@@ -223,13 +235,16 @@ impl Proxy {
         let (Some(session), Some(client)) = (session, told.client) else {
             return demand;
         };
-        let key = format!("{client} {session} {} {}", feed.name, id.as_str());
+        let key = format!("{client} {session} {} {}", wanted.face.name, id.as_str());
         let again = self.sessions.of(&key, self.clock.instant()).is_some();
         told.session_key = Some(key);
-        let list = feed.key(Class::VersionList, Some(id), "");
-        if again && demand == Demand::None && self.forced.first(list, (), self.clock.instant()) {
-            self.store
-                .raise(&feed.name, Some(id.as_str()), Raise::Refresh);
+        for feed in wanted.face.feeds {
+            let list = feed.key(Class::VersionList, Some(id), "");
+            if again && demand == Demand::None && self.forced.first(list, (), self.clock.instant())
+            {
+                self.store
+                    .raise(&feed.name, Some(id.as_str()), Raise::Refresh);
+            }
         }
         demand
     }
@@ -248,7 +263,7 @@ impl Proxy {
 }
 
 /// Which file of a package such a link leads to; `None` if it leads to a document.
-fn file_of(kind: LinkKind) -> Option<Content> {
+pub(super) fn file_of(kind: LinkKind) -> Option<Content> {
     match kind {
         LinkKind::Icon => Some(Content::Icon),
         LinkKind::PackageContent => Some(Content::Package),

@@ -12,7 +12,7 @@ pub(super) enum Refusal {
     BadRequest(String),
     /// It pushes what a rule of the configuration hides.
     Blocked(String),
-    /// Whoever sent it is known and has not the right.
+    /// Nobody may do that, or whoever sent it is known and has not the right.
     Forbidden(String),
     /// It came round to us again.
     Loop,

@@ -11,12 +11,12 @@ use http::header::{self, HeaderMap};
 use http::{HeaderValue, StatusCode};
 use ring::digest;
 
-use super::Proxy;
 use super::document::TEXT;
 use super::failure::Failure;
-use super::feed::{Feed, Generation};
+use super::feed::{Face, Generation};
 use super::respond::{self, DOCUMENT_CACHING};
 use super::view::{How, Shown};
+use super::{Proxy, Snapshot};
 use crate::cache::epoch::Epoch;
 use crate::cache::key::Audience;
 use crate::flight::Joined;
@@ -83,27 +83,30 @@ impl Coding {
 }
 
 /// The name of an answer in memory. What a reload changes of a feed gives its answers other names.
-pub(super) fn answer_key(feed: &Feed, path: &str, base: &str, coding: Coding) -> String {
-    let generation = feed.generation.0.to_string();
-    let mut key = String::with_capacity(feed.name.len() + path.len() + base.len() + 24);
-    for part in [&*feed.name, &generation, path, base, coding.word()] {
+pub(super) fn answer_key(face: Face<'_>, path: &str, base: &str, coding: Coding) -> String {
+    let generation = face.generation.0.to_string();
+    let mut key = String::with_capacity(face.name.len() + path.len() + base.len() + 24);
+    for part in [face.name, &*generation, path, base, coding.word()] {
         key.push_str(part);
         key.push('\u{1f}');
     }
-    if let Audience::Credential(hash) = feed.audience() {
-        key.push_str(&hash);
+    for feed in face.feeds {
+        if let Audience::Credential(hash) = feed.audience() {
+            key.push_str(&hash);
+        }
     }
     key
 }
 
 /// Whether what lies in memory under this name may still be asked for: it is no answer (the text of search results), or
-/// one of these feeds as they are.
-pub(super) fn is_of(key: &str, feeds: &[&Arc<Feed>]) -> bool {
+/// of a feed or union as it is in this snapshot.
+pub(super) fn is_of(key: &str, snapshot: &Snapshot) -> bool {
     let mut parts = key.split('\u{1f}');
     let (name, generation) = (parts.next(), parts.next());
+    let mut faces = snapshot.faces();
     name == Some(TEXT)
-        || feeds.iter().any(|feed| {
-            name == Some(&*feed.name) && generation == Some(&*feed.generation.0.to_string())
+        || faces.any(|face| {
+            name == Some(&**face.name) && generation == Some(&*face.generation.0.to_string())
         })
 }
 
@@ -111,7 +114,7 @@ pub(super) fn is_of(key: &str, feeds: &[&Arc<Feed>]) -> bool {
 #[derive(Clone, Debug)]
 pub(super) struct Order {
     pub(super) base: String,
-    /// Of the feed's settings, on which its deadline depends.
+    /// Of the settings of the feed or union, on which its deadline depends.
     pub(super) generation: Generation,
     pub(super) coding: Coding,
     /// Its name in memory; `None` if it is not to be kept there.
@@ -213,7 +216,12 @@ fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
     } else {
         Coding::Identity
     };
-    headers.insert(header::ETAG, etag(shown, &order.base, coding));
+    let tag = match shown.how {
+        // Who delivers which version decides over the text too.
+        How::Union(_) => text_etag(&text, coding),
+        _ => etag(shown, &order.base, coding),
+    };
+    headers.insert(header::ETAG, tag);
     let body = coded.unwrap_or(text);
     respond::reserve(&mut headers, body.len());
     let sources = || shown.sources.iter().map(|source| &source.entry);
@@ -222,7 +230,10 @@ fn make(shown: &Shown, order: &Order) -> Result<Answer, &'static str> {
         headers,
         body,
         deadline: shown.deadline.time(),
-        epoch: sources().map(|entry| entry.epoch).min().unwrap_or(Epoch(0)),
+        epoch: shown
+            .stamp
+            .or_else(|| sources().map(|entry| entry.epoch).min())
+            .unwrap_or(Epoch(0)),
         validated_at: sources()
             .map(|entry| entry.confirmed_at())
             .min()
@@ -255,6 +266,15 @@ fn etag(shown: &Shown, base: &str, coding: Coding) -> HeaderValue {
     respond::etag_of(context.finish().as_ref())
 }
 
+/// The same of a text that other things decide over than what it is made of.
+fn text_etag(text: &[u8], coding: Coding) -> HeaderValue {
+    let mut context = digest::Context::new(&digest::SHA256);
+    context.update(&[REWRITE_VERSION]);
+    context.update(text);
+    context.update(coding.word().as_bytes());
+    respond::etag_of(context.finish().as_ref())
+}
+
 impl How {
     /// A word that tells views of the same documents apart.
     fn word(&self) -> String {
@@ -268,6 +288,7 @@ impl How {
             Self::Search(_) => "search".into(),
             Self::ServiceIndex(audit) => format!("service-index-{audit:?}"),
             Self::ToolsList => "tools-list".into(),
+            Self::Union(merged) => merged.word(),
             Self::VersionList => "version-list".into(),
             Self::VulnerabilityIndex => "vulnerability-index".into(),
         }

@@ -229,13 +229,8 @@ pub(super) fn refusal(facts: &Facts<'_>, refusal: &Refusal) -> Response<Body> {
         Refusal::V2(said) => (StatusCode::GONE, said.clone()),
     };
     let note = Note::of(Outcome::Refused, Some(refusal.reason()));
-    let mut response = plain(
-        facts,
-        status,
-        Some(&text),
-        format!("Sluice: {text}.\n"),
-        &note,
-    );
+    let body = format!("Sluice: {text}.\n");
+    let mut response = plain(facts, status, Some(&text), body, &note);
     let headers = response.headers_mut();
     match refusal {
         Refusal::MethodNotAllowed(allowed) => {
@@ -338,6 +333,7 @@ fn status_for(failure: &Failure) -> StatusCode {
         Failure::CredentialWanted { .. } => StatusCode::UNAUTHORIZED,
         Failure::Internal(_) => StatusCode::INTERNAL_SERVER_ERROR,
         Failure::Loop { .. } => StatusCode::LOOP_DETECTED,
+        Failure::Member { failure, .. } => status_for(failure),
         Failure::NoRoomForUpload(_) => StatusCode::INSUFFICIENT_STORAGE,
         Failure::NothingPasses { status, .. } => *status,
         Failure::Blocked { .. } | Failure::NotOffered(_) | Failure::OfflineAbsent => {

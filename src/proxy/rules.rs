@@ -43,18 +43,18 @@ impl Feed {
 
 impl Proxy {
     /// Counts a request that a rule turned away, and tells the log, once a minute for each rule.
-    pub(super) fn note_blocked(&self, feed: &Arc<Feed>, failure: &Failure, told: &Told) {
+    pub(super) fn note_blocked(&self, feed: &Arc<str>, failure: &Failure, told: &Told) {
         let Failure::Blocked { rule } = failure else {
             return;
         };
-        let labels = [("feed", &*feed.name), ("rule", rule)];
+        let labels = [("feed", &**feed), ("rule", rule)];
         self.telemetry.add(&BLOCKED, &labels, 1);
-        let name = (Arc::clone(&feed.name), rule.clone());
+        let name = (Arc::clone(feed), rule.clone());
         if self.named_rules.first(name, (), self.clock.instant()) {
             let client = told.client.map(tracing::field::display);
             let (id, version) = (&told.subject.id, &told.subject.version);
             tracing::warn!(
-                feed = &*feed.name,
+                feed = &**feed,
                 rule,
                 id = id.as_deref(),
                 version = version.as_deref(),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::base;
 use super::mode::Mode;
 use super::route::Class;
+use super::union::{MemberSettings, UnionSettings};
 use crate::access::rules::{self as clients, Rules};
 use crate::cache::freshness::{FreshFor, OldAbsence, Policy};
 use crate::cache::proof::ProofPolicy;
@@ -15,8 +16,12 @@ use crate::upstream::auth::Credential;
 /// How requests are answered.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
-    /// The feeds, the default one first.
+    /// The feeds with an upstream of their own.
     pub feeds: Vec<FeedSettings>,
+    /// The feeds that are made of others.
+    pub unions: Vec<UnionSettings>,
+    /// Name of the feed that lives below `/v3/` too; without it, the first with an upstream does.
+    pub default_feed: Option<String>,
     /// How a request's base URL is found.
     pub base: base::Settings,
     /// Base URLs per feed whose answers are kept in memory; answers for further ones are rendered each time, so that a
@@ -62,6 +67,8 @@ impl Default for Settings {
                 "nuget",
                 "https://api.nuget.org/v3/index.json",
             )],
+            unions: Vec::new(),
+            default_feed: None,
             base: base::Settings::default(),
             max_base_urls: 16,
             // The largest registration seen is 25 MB (protocol fact 6.3.2).
@@ -71,6 +78,21 @@ impl Default for Settings {
             max_hold: Duration::from_secs(15),
             tools: ToolsSettings::default(),
         }
+    }
+}
+
+impl Settings {
+    /// Name of every feed and what it stands in front of, for people; the default one first.
+    #[must_use]
+    pub fn sources(&self) -> Vec<(&str, String)> {
+        let plain = self.feeds.iter();
+        let mut all: Vec<(&str, String)> = plain
+            .map(|feed| (feed.name.as_str(), feed.upstream.clone()))
+            .collect();
+        let unions = self.unions.iter();
+        all.extend(unions.map(|union| (union.name.as_str(), union.members.join(" + "))));
+        all.sort_by_key(|(name, _)| self.default_feed.as_deref() != Some(name));
+        all
     }
 }
 
@@ -99,6 +121,8 @@ pub struct FeedSettings {
     pub mode: Mode,
     /// How long its upstream must be away for it to go offline by itself; `None` is never.
     pub auto_offline_after: Option<Duration>,
+    /// What it is as a member of unions.
+    pub member: MemberSettings,
     /// Whether its upstream takes uploads of unknown length.
     pub push_length: PushLength,
     /// Through what it is reached, and with which certificate.
@@ -137,6 +161,7 @@ impl FeedSettings {
             block: BlockRules::default(),
             mode: Mode::Online,
             auto_offline_after: None,
+            member: MemberSettings::default(),
             push_length: PushLength::default(),
             ways: WaySettings::default(),
         }

@@ -1,9 +1,9 @@
 //! The shortcut of a small hit: a request that is like one before, whose answer is in memory, needs no routing again.
 //!
 //! What a plain GET of a path on a host means does not change while the configuration stays the same: which feed and id
-//! it is about and under which names its answers lie in memory. That much is remembered; whether such an answer is still fresh, and of
-//! the current epoch, is asked anew each time, in one comparison. Only requests whose every header is known to change
-//! nothing about that come this way.
+//! it is about and under which names its answers lie in memory. That much is remembered; whether such an answer is
+//! still fresh, and of the current epoch, is asked anew each time, in one comparison. Only requests whose every header
+//! is known to change nothing about that come this way.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -13,10 +13,8 @@ use foldhash::fast::RandomState;
 use http::{HeaderMap, Method, Response, Version, header, request};
 use tokio::time::Instant;
 
-use super::asks::gate_name;
 use super::body::Body;
-use super::feed::Feed;
-use super::mode::Mode;
+use super::feed::{Face, Feed};
 use super::outcome::{Completed, Outcome, Subject};
 use super::render::{self, Coding};
 use super::respond::{self, Facts};
@@ -24,7 +22,6 @@ use super::route::Class;
 use super::told::{note_of, report};
 use super::{Peer, Proxy, Scheme, Snapshot};
 use crate::nuget::id::PackageId;
-use crate::store::Answer;
 
 /// Requests remembered: some megabytes. A restore of a large solution asks for hundreds of documents.
 const MAX_KNOWN: usize = 8 * 1024;
@@ -39,7 +36,10 @@ pub(super) struct Shortcuts {
 /// What a plain GET of a path on a host means.
 #[derive(Debug)]
 pub(super) struct Known {
-    pub(super) feed: Arc<Feed>,
+    /// Name of the feed or union, for log and metrics.
+    pub(super) name: Arc<str>,
+    /// The feeds whose epochs gate its answers.
+    pub(super) feeds: Box<[Arc<Feed>]>,
     pub(super) id: Option<PackageId>,
     pub(super) class: Class,
     /// Whether the answer depends on the session that asks (version lists do).
@@ -92,23 +92,22 @@ impl Snapshot {
         let name = name_of(parts, peer.scheme)?;
         let known = self.shortcuts.find(&name)?;
         // Offline, what can be delivered is looked up for each answer.
-        let is_offline = self.mode_of(&known.feed) == Mode::Offline;
-        if is_offline || !is_plain(facts.headers, known.depends_on_session) {
+        if !self.are_online(&known.feeds) || !is_plain(facts.headers, known.depends_on_session) {
             return None;
         }
         let client = peer.addr.ip().to_canonical();
-        let caller = self.admit_at_once(&known.feed, known.class, facts.headers, client)?;
+        let caller = self.admit_at_once(&known.feeds, known.class, facts.headers, client)?;
         let key = match Coding::of(facts.headers) {
             Coding::Gzip => &known.gzip,
             Coding::Identity => &known.identity,
         };
         let id = known.id.as_ref();
-        let answer = self.current_answer(&known.feed, id, known.class, key)?;
+        let answer = self.current_answer(&known.feeds, id, known.class, key)?;
         let note = note_of(&answer, Outcome::Hit, None, facts);
         let response = respond::document(facts, &answer, &note);
         let is_logged = self.telemetry.logs_access();
         let subject = Subject {
-            feed: Some(Arc::clone(&known.feed.label)),
+            feed: Some(Arc::clone(&known.name)),
             class: known.class.word(),
             id: known
                 .id
@@ -146,35 +145,26 @@ impl Snapshot {
         );
         Some(response)
     }
-
-    /// An answer in memory that is fresh: one comparison of deadline and epoch.
-    pub(super) fn current_answer(
-        &self,
-        feed: &Feed,
-        id: Option<&PackageId>,
-        class: Class,
-        key: &str,
-    ) -> Option<Arc<Answer>> {
-        let answer = self.store.answers().get(key)?;
-        let gate = self.store.gate(&feed.name, gate_name(id, class));
-        let is_current = self.clock.now() < answer.deadline && answer.epoch >= gate.epoch;
-        (is_current && self.may_see(feed, id, class)).then_some(answer)
-    }
 }
 
 impl Proxy {
     /// Remembers what a plain request means, once its answer is in memory.
     pub(super) fn note_shortcut(&self, parts: &request::Parts, meaning: Meaning<'_>) {
         // Who asks is part of what it means where credentials are passed on.
-        if meaning.feed.client.is_some() || !is_plain(&parts.headers, false) {
+        let mut feeds = meaning.face.feeds.iter();
+        if feeds.any(|feed| feed.client.is_some()) || !is_plain(&parts.headers, false) {
             return;
         }
         let Some(name) = name_of(parts, meaning.scheme) else {
             return;
         };
-        let key = |coding| render::answer_key(meaning.feed, meaning.path, meaning.base, coding);
+        let Meaning {
+            face, path, base, ..
+        } = meaning;
+        let key = |coding| render::answer_key(face, path, base, coding);
         let known = Known {
-            feed: Arc::clone(meaning.feed),
+            name: Arc::clone(face.label),
+            feeds: face.feeds.into(),
             id: meaning.id.cloned(),
             class: meaning.class,
             depends_on_session: meaning.depends_on_session,
@@ -188,7 +178,7 @@ impl Proxy {
 /// What a request was found to mean.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Meaning<'a> {
-    pub(super) feed: &'a Arc<Feed>,
+    pub(super) face: Face<'a>,
     pub(super) id: Option<&'a PackageId>,
     pub(super) class: Class,
     pub(super) depends_on_session: bool,

@@ -12,12 +12,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 
 use super::beside::{self, Beside};
-use super::feed::{AccessGeneration, Feed, Generation};
+use super::feed::{AccessGeneration, Face, Feed, Generation};
 use super::ignored::Ignored;
 use super::mode::{Mode, ModeState};
 use super::settings::{FeedSettings, Settings};
 use super::shortcut::Shortcuts;
 use super::state::FeedError;
+use super::union::{self, Union};
 use super::{Proxy, Shared, render};
 use crate::clock::Clock;
 use crate::store::Raise;
@@ -29,10 +30,11 @@ use crate::upstream::url::Origin;
 /// The settings in force and what follows from them alone.
 pub struct Snapshot {
     pub(super) settings: Settings,
-    /// In the order of the configuration: the first is the default.
+    /// In the order of the configuration.
     pub(super) feeds: Vec<Arc<Feed>>,
     /// Where client binaries come from.
     pub(super) tools: Option<Arc<Feed>>,
+    pub(super) unions: Vec<Arc<Union>>,
     /// Forwarded headers that came and were not believed under these settings.
     pub(super) ignored: Ignored,
     /// What plain requests were found to mean under these settings.
@@ -48,6 +50,7 @@ impl Snapshot {
             settings,
             feeds: mounted.feeds,
             tools: mounted.tools,
+            unions: mounted.unions,
             ignored: Ignored::default(),
             shortcuts: Shortcuts::new(),
             superseded: CancellationToken::new(),
@@ -58,6 +61,12 @@ impl Snapshot {
     /// The feeds and what stands beside them.
     fn all_feeds(&self) -> Vec<&Arc<Feed>> {
         with_beside(&self.feeds, self.tools.as_ref())
+    }
+
+    /// What clients see: every feed, what stands beside it, and every union.
+    pub(super) fn faces(&self) -> impl Iterator<Item = Face<'_>> {
+        let feeds = self.all_feeds().into_iter().map(Feed::face);
+        feeds.chain(self.unions.iter().map(|union| union.face()))
     }
 }
 
@@ -94,11 +103,12 @@ impl Reloads {
     }
 }
 
-/// The feeds that a configuration describes.
+/// The feeds and unions that a configuration describes.
 #[derive(Debug)]
 pub(super) struct Mounted {
     feeds: Vec<Arc<Feed>>,
     tools: Option<Arc<Feed>>,
+    unions: Vec<Arc<Union>>,
 }
 
 impl Mounted {
@@ -146,7 +156,13 @@ pub(super) fn mount(
     }
     let tools = beside::tools(&settings.tools);
     let tools = mounting.companion(tools, &Arc::new(ModeState::new(Mode::Online)))?;
-    Ok(Mounted { feeds, tools })
+    let known = before.map_or(&[][..], |before| &before.unions);
+    let unions = union::mount(&settings.unions, &feeds, known, mounting.generation)?;
+    Ok(Mounted {
+        feeds,
+        tools,
+        unions,
+    })
 }
 
 /// What feeds are mounted with.
@@ -277,7 +293,7 @@ impl Proxy {
         let current = self.current.load();
         self.store
             .answers()
-            .retain(|key| render::is_of(key, &current.all_feeds()));
+            .retain(|key| render::is_of(key, &current));
         if self.reloads.keeps_current.load(Ordering::Relaxed) {
             self.now().keep_current();
         }

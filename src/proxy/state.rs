@@ -29,6 +29,8 @@ pub struct Doors {
 pub enum FeedError {
     /// Its credential fits in no header.
     Credential(String, BadCredential),
+    /// A member of this union is no feed with an upstream of its own, or one that passes credentials on.
+    Member(String, String),
     /// Its upstream is no address.
     Upstream(String, BadUrl),
 }
@@ -37,6 +39,12 @@ impl fmt::Display for FeedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Credential(feed, why) => write!(f, "feed {feed:?}: credential: {why}"),
+            Self::Member(feed, member) => {
+                write!(
+                    f,
+                    "feed {feed:?}: members: {member:?} is no feed with an upstream and an access of its own"
+                )
+            }
             Self::Upstream(feed, why) => write!(f, "feed {feed:?}: upstream: {why}"),
         }
     }
@@ -77,18 +85,23 @@ impl Proxy {
                 })
             })
             .collect();
-        serde_json::json!({ "feeds": feeds, "ignored_forwarded": now.ignored.report() })
+        let unions = now.settings.unions.iter();
+        let unions: Vec<_> = unions
+            .map(|union| serde_json::json!({"name": union.name, "members": union.members}))
+            .collect();
+        serde_json::json!({
+            "feeds": feeds,
+            "unions": unions,
+            "ignored_forwarded": now.ignored.report(),
+        })
     }
 
     /// The page for people.
     pub(super) fn home(&self, facts: &Facts<'_>, base_url: &str) -> Response<Body> {
-        let sources: Vec<_> = self
-            .feeds
+        let feeds = self.settings.sources();
+        let sources: Vec<_> = feeds
             .iter()
-            .map(|feed| welcome::Source {
-                name: &feed.name,
-                upstream: &feed.settings.upstream,
-            })
+            .map(|(name, upstream)| welcome::Source { name, upstream })
             .collect();
         let text = welcome::Welcome::new(base_url, &sources).html();
         respond::page(facts, "text/html; charset=utf-8", text)

@@ -44,6 +44,13 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             "The upstream of this feed, or one behind it, is Sluice itself: check the upstream of each feed on the way."
                 .into(),
         ),
+        Failure::Member { member, failure } => {
+            let (short, long) = words_for(failure, what, now);
+            (
+                format!("member {member}: {short}"),
+                format!("{long} Another member is not asked in its place."),
+            )
+        }
         Failure::NotAuthorized { origin, status } => (
             format!(
                 "{origin} answered {} to Sluice, no copy of {what}",

@@ -61,8 +61,7 @@ fn is_served(service: Service, place: usize, push: PushMember) -> bool {
 
 /// The index of a union of feeds with these indexes, some of whose vulnerability data may come from another upstream.
 /// Templates for browsers are left out: a page of one member's site says nothing of another member's packages. So are
-/// repository signatures: nothing signs all that a union has (protocol fact 2.6.9), and without them the client trusts
-/// none of them more than the others.
+/// repository signatures: what one member claims of its packages would be taken for all (protocol fact 2.6.9).
 #[must_use]
 pub fn render_union(
     indexes: &[ServiceIndex],
@@ -105,7 +104,11 @@ pub fn render_union(
     let is_of_another = audit == Audit::OfAnother;
     for (service, type_name, is_there) in [
         (Service::PackageBase, PACKAGE_BASE, true),
-        (Service::VulnerabilityInfo, VULNERABILITY_INFO, is_of_another),
+        (
+            Service::VulnerabilityInfo,
+            VULNERABILITY_INFO,
+            is_of_another,
+        ),
     ] {
         let is_lacking = entries.iter().all(|entry| entry.type_name != type_name);
         let url = links.service(service);
@@ -186,9 +189,8 @@ mod tests {
             ("RegistrationsBaseUrl/3.6.0", "registration/semver2/"),
             ("SearchAutocompleteService/3.5.0", "autocomplete"),
         ];
-        let at = |base: &str| {
-            expected.map(|(kind, path)| (kind.to_owned(), format!("{base}{path}")))
-        };
+        let at =
+            |base: &str| expected.map(|(kind, path)| (kind.to_owned(), format!("{base}{path}")));
         assert_eq!(found, at("http://us/all/v3/"));
         // Signatures of one member would speak for all, over https too.
         let https = "https://us/all/v3/";

@@ -4,6 +4,7 @@
 //! and without a final slash (protocol facts 1.2.4, 4.1.1). It refuses to look at anything but method-free text.
 
 mod class;
+mod member;
 mod v2;
 
 use std::fmt;
@@ -16,6 +17,7 @@ use crate::nuget::signatures;
 use crate::nuget::version::Version;
 
 pub use self::class::Class;
+pub use self::member::member_base;
 
 /// What lies in the flat container beside a package's version list.
 #[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
@@ -183,6 +185,15 @@ pub enum Route {
     Health,
     /// `/`, for people.
     Home,
+    /// A resource that a union of feeds has of one member.
+    Member {
+        /// The union; `None` is the default feed under its short path.
+        feed: Option<String>,
+        /// Name of the member.
+        member: String,
+        /// The resource.
+        resource: Resource,
+    },
     /// A resource of the tools upstream, below `/-/`.
     Tools(Resource),
     /// A path of the V2 protocol, and its first segment: the name of a feed, perhaps.
@@ -253,10 +264,10 @@ fn lead(segments: &[Segment<'_>]) -> Result<Route, RouteError> {
             ))),
             _ => Err(RouteError::Unknown),
         },
-        Some("v3") => Ok(Route::Feed(None, resource(&segments[1..])?)),
-        Some(feed) if segments.get(1).is_some_and(|segment| segment.text == "v3") => Ok(
-            Route::Feed(Some(feed.to_owned()), resource(&segments[2..])?),
-        ),
+        Some("v3") => member::of_feed(None, &segments[1..]),
+        Some(feed) if segments.get(1).is_some_and(|segment| segment.text == "v3") => {
+            member::of_feed(Some(feed.to_owned()), &segments[2..])
+        }
         _ => Err(RouteError::Unknown),
     }
 }

@@ -131,6 +131,7 @@ impl Proxy {
                         outcome: Outcome::Hit,
                         reason: None,
                         deadline: Deadline::Never,
+                        stamp: None,
                     }));
                 }
                 (false, Demand::None) => ask.demand = self.forced_once(&ask.key),

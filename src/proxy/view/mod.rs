@@ -5,7 +5,7 @@
 
 mod catalog;
 mod links;
-mod registrations;
+pub(super) mod registrations;
 mod sieve;
 mod signatures;
 mod text;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 
 pub(super) use self::catalog::CatalogPages;
 use self::registrations::version_in;
+pub(super) use self::registrations::worse;
 pub(super) use self::text::How;
 use super::Proxy;
 use super::document::{Ask, Document, Missing, Obtained};
@@ -29,6 +30,7 @@ use super::outcome::{Outcome, Reason};
 use super::route::{Class, RegistrationPart, Resource};
 use super::told::id_of;
 use crate::cache::decision::Demand;
+use crate::cache::epoch::Epoch;
 use crate::cache::freshness::Deadline;
 use crate::cache::key::Key;
 use crate::nuget::id::PackageId;
@@ -61,6 +63,8 @@ pub(super) struct Shown {
     pub(super) reason: Option<Reason>,
     /// When it stops being fresh: with the first of its sources.
     pub(super) deadline: Deadline,
+    /// What gates it in memory, if that is not the lowest epoch of its sources: the gate of several feeds.
+    pub(super) stamp: Option<Epoch>,
 }
 
 /// What came of a request for a document.
@@ -273,6 +277,7 @@ impl Proxy {
                     outcome,
                     reason,
                     deadline,
+                    stamp: None,
                 })
             }
         }

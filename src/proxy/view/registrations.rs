@@ -106,6 +106,7 @@ impl Proxy {
                 sources: vec![document],
                 outcome: Outcome::Stale,
                 reason: Some(Reason::Replaced),
+                stamp: None,
             }),
             (None, None) => self.shown(ask, obtained, shelf.how(None)),
         })
@@ -263,7 +264,7 @@ impl Proxy {
 
     /// The same, in a hive of the caller's choice. A page that is gone means that the index is old: it is asked for
     /// again, since without the page versions would seem not to exist.
-    pub(super) async fn registrations_in(
+    pub(in crate::proxy) async fn registrations_in(
         &self,
         query: &Query<'_>,
         hive: &str,
@@ -350,7 +351,7 @@ impl Proxy {
 }
 
 /// The version that a leaf's path names: its file, or the folder that the file is in.
-pub(super) fn version_in(path: &str) -> Option<Version> {
+pub(in crate::proxy) fn version_in(path: &str) -> Option<Version> {
     let first = path.split('/').next().unwrap_or_default();
     let first = percent_encoding::percent_decode_str(first)
         .decode_utf8()
@@ -410,7 +411,7 @@ fn covering<'p>(
 }
 
 /// Of two outcomes the one that says more about the whole.
-fn worse(
+pub(in crate::proxy) fn worse(
     one: (Outcome, Option<Reason>),
     other: (Outcome, Option<Reason>),
 ) -> (Outcome, Option<Reason>) {

@@ -13,6 +13,7 @@ use crate::nuget::{catalog, registration, search, splice, tools, version_list, v
 use crate::proxy::document::Document;
 use crate::proxy::links::Linker;
 use crate::proxy::model::Model;
+use crate::proxy::union::Merged;
 
 /// How a view's text is made of its sources.
 #[derive(Clone, Debug)]
@@ -40,6 +41,8 @@ pub(in crate::proxy) enum How {
     Search(Arc<Model>),
     ServiceIndex(Audit),
     ToolsList,
+    /// The documents of several feeds as one.
+    Union(Arc<Merged>),
     /// Lists every version of all sources.
     VersionList,
     VulnerabilityIndex,
@@ -125,6 +128,7 @@ impl How {
                 format!("{base}tools/{}/{}", release.token(), release.file_name())
             })
             .map_err(|_| "a stored tools list")?,
+            Self::Union(merged) => return merged.render(sources, base),
             Self::VersionList => version_list::render_version_list(&versions_of(sources)?),
             Self::VulnerabilityIndex => {
                 vulnerabilities::render_index(text, |page| links.vulnerability_page(&page.token()))
