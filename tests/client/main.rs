@@ -43,3 +43,4 @@ mod stage;
 mod suite;
 mod tls;
 mod transcript;
+mod unions;

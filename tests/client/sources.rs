@@ -78,7 +78,7 @@ fn two_sources_survive_either_one_down() {
 }
 
 /// The packages in two folders, ids of an even length left and the others right.
-fn halves(turn: &Turn) -> (PathBuf, PathBuf) {
+pub(crate) fn halves(turn: &Turn) -> (PathBuf, PathBuf) {
     let folders = (turn.folder.join("left"), turn.folder.join("right"));
     std::fs::create_dir_all(&folders.0).expect("a folder can be made");
     std::fs::create_dir_all(&folders.1).expect("a folder can be made");

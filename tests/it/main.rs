@@ -58,6 +58,7 @@ mod tidy;
 mod tls;
 mod tools;
 mod truth;
+mod union;
 mod upstreams;
 mod v2;
 mod vulnerabilities;

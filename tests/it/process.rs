@@ -105,6 +105,45 @@ impl Running {
     }
 }
 
+#[test]
+fn a_private_member_without_a_rule_is_a_warning_at_the_start() {
+    let warned = |lines: &str| {
+        let toml = format!(
+            "[[feed]]\nname = \"all\"\nmembers = [\"corp\", \"open\"]\n\
+             [[feed]]\nname = \"open\"\nupstream = \"http://127.0.0.1:9/open.json\"\n\
+             [[feed]]\nname = \"corp\"\nupstream = \"http://127.0.0.1:9/corp.json\"\n{lines}\n"
+        );
+        let data = tempfile::tempdir().unwrap();
+        let mut command = sluice();
+        command
+            .env("SLUICE_CONFIG_TOML", toml)
+            .stderr(Stdio::piped());
+        let mut running = Running::launch(command, data.path());
+        running.signal();
+        let mut log = String::new();
+        let mut errors = running.child.stderr.take().unwrap();
+        errors.read_to_string(&mut log).unwrap();
+        let lines = log.lines().filter(|line| line.contains("WARN"));
+        let of_member = lines.filter(|line| line.contains("neither \"owns\" nor \"only\""));
+        let of_member: Vec<&str> = of_member.collect();
+        assert!(of_member.iter().all(|line| line.contains("corp")), "{log}");
+        of_member.len()
+    };
+    let made = rcgen::generate_simple_self_signed(vec!["us".to_owned()]).unwrap();
+    let pem = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&pem, made.cert.pem() + &made.signing_key.serialize_pem()).unwrap();
+    let certificate = format!(
+        "client_cert_file = {0:?}\nclient_key_file = {0:?}",
+        pem.path()
+    );
+    assert_eq!(warned(""), 0);
+    for secret in ["token = \"t\"", &certificate] {
+        assert_eq!(warned(secret), 1, "{secret}");
+        assert_eq!(warned(&format!("{secret}\nowns = \"Corp.*\"")), 0);
+        assert_eq!(warned(&format!("{secret}\nonly = \"Corp.*\"")), 0);
+    }
+}
+
 pub(crate) fn get(address: &str, path: &str) -> String {
     exchange(address, &format!("GET {path}"), "")
 }

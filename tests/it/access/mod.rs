@@ -20,7 +20,8 @@ use crate::harness::client::Ask;
 use crate::harness::fixture::{INDEX, nuget_like};
 
 /// A user of the file, her bcrypt hash (crypt_blowfish's own test vector) and its password.
-const ALICE: &str = "alice:$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
+pub(crate) const ALICE: &str =
+    "alice:$2y$05$CCCCCCCCCCCCCCCCCCCCC.E5YPO9kmyuRGyh0XouQYb4YMJKvyOeW\n";
 pub(crate) const RIGHT: &str = "U*U";
 
 /// Where the files of users and tokens lie.
@@ -112,7 +113,7 @@ fn bearer(token: &str) -> String {
     format!("Bearer {token}")
 }
 
-fn get(path: &str, authorization: &str) -> Ask {
+pub(crate) fn get(path: &str, authorization: &str) -> Ask {
     Ask::get(path).header("authorization", authorization)
 }
 

@@ -143,12 +143,6 @@ impl TestProxy {
         self.restart_with(|_| {}).await
     }
 
-    /// The same; goes on with settings that `change` has changed.
-    pub(crate) async fn restart_as(mut self, change: impl FnOnce(&mut Setup)) -> Self {
-        change(&mut self.setup);
-        self.restart().await
-    }
-
     /// The same; `touch` gets the data folder in between.
     pub(crate) async fn restart_with(self, touch: impl FnOnce(PathBuf)) -> Self {
         self.check();
@@ -157,6 +151,12 @@ impl TestProxy {
         touch(self.folder.path().join("data"));
         let (origin, setup) = (self.origin.clone(), self.setup.clone());
         Self::open(origin, setup, self.clock.clone(), Arc::clone(&self.folder)).await
+    }
+
+    /// Closes everything and opens it again on the same folder, its settings changed by `change`.
+    pub(crate) async fn restart_as(mut self, change: impl FnOnce(&mut Setup)) -> Self {
+        change(&mut self.setup);
+        self.restart().await
     }
 
     /// Closes everything and opens it again with an empty store.
