@@ -59,8 +59,8 @@ async fn an_upstream_with_audit_data_alone_is_a_feed() {
     mount(&origin);
     let audit = |setup: &mut Setup| setup.proxy.feeds = vec![FeedSettings::new("audit", AUDIT)];
     let proxy = TestProxy::with(origin, audit).await;
-    proxy.proxy.keep_vulnerabilities();
     let index = proxy.get("/v3/index.json").await.expect("miss").json();
+    proxy.proxy.keep_vulnerabilities();
     let resources = index["resources"].as_array().unwrap();
     assert_eq!(resources.len(), 1);
     assert_eq!(resources[0]["@type"], "VulnerabilityInfo/6.7.0");
