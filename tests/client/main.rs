@@ -38,6 +38,7 @@ mod run;
 mod servers;
 mod shapes;
 mod signatures;
+mod site;
 mod sources;
 mod stage;
 mod suite;
