@@ -42,20 +42,18 @@ const SENT_HEADERS: [HeaderName; 2] = [header::CONTENT_TYPE, header::LAST_MODIFI
 
 /// A rendered document.
 pub(super) fn document(facts: &Facts<'_>, answer: &Answer, note: &Note) -> Response<Body> {
-    let headers = answer.headers.clone();
-    let etag = headers.get(header::ETAG);
-    let status = match validator::evaluate(facts.headers, etag) {
+    let mut headers = answer.headers.clone();
+    let status = match validator::evaluate(facts.headers, headers.get(header::ETAG)) {
         Condition::Met => answer.status,
-        Condition::NotModified => StatusCode::NOT_MODIFIED,
+        Condition::NotModified => {
+            // Some readers would decode the body that it does not have (RFC 9110 section 15.4.5).
+            headers.remove(header::CONTENT_ENCODING);
+            StatusCode::NOT_MODIFIED
+        }
     };
-    finish(
-        facts,
-        status,
-        headers,
-        note,
-        Some(answer.body.len() as u64),
-        || Body::full(answer.body.clone()),
-    )
+    let length = Some(answer.body.len() as u64);
+    let body = || Body::full(answer.body.clone());
+    finish(facts, status, headers, note, length, body)
 }
 
 /// Makes room in an answer's headers for those that every response adds: filling in is cheaper than growing.

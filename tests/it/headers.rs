@@ -118,6 +118,20 @@ async fn conditions() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_answer_without_a_body_names_no_coding() {
+    let proxy = TestProxy::new().await;
+    let hive = proxy.path_of("RegistrationsBaseUrl/3.6.0").await;
+    let ask = Ask::get(&format!("{hive}sample.many/index.json")).header("accept-encoding", "gzip");
+    let coded = proxy.send(ask.clone()).await.expect("miss");
+    assert_eq!(coded.header("content-encoding"), Some("gzip"));
+    let tag = coded.header("etag").expect("a tag");
+    let answer = proxy.send(ask.header("if-none-match", tag)).await;
+    assert_eq!((answer.status, answer.body.len()), (304, 0));
+    assert_eq!(answer.header("content-encoding"), None);
+    assert_eq!(answer.header("vary"), Some("Accept-Encoding"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn tags_tell_codings_and_base_urls_apart_and_nothing_else() {
     let proxy = TestProxy::new().await;
     let hive = proxy.path_of("RegistrationsBaseUrl/3.6.0").await;
