@@ -248,6 +248,23 @@ async fn nexus_restores() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn nuget_org_links() {
+    let kinds = [
+        "/page/",
+        "/v3/catalog/",
+        "/v3/autocomplete",
+        "/icon",
+        "/v3/vulnerabilities/",
+    ];
+    check_links(Server::NugetOrg, 106, &kinds).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nuget_org_restores() {
+    check_restores(Server::NugetOrg, 9).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn proget_links() {
     check_links(Server::ProGet, 81, &["/22.1.json", "/link/"]).await;
 }

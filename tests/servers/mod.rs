@@ -11,11 +11,17 @@ mod bagetter;
 mod github;
 mod gitlab;
 mod nexus;
+mod nuget_org;
 pub(crate) mod packages;
 mod proget;
 mod script;
 mod sleet;
 
+#[allow(
+    unused_imports,
+    reason = "those who ask through pipes never name an answer"
+)]
+pub(crate) use self::script::Answer;
 pub(crate) use self::script::{Login, Shape};
 
 use self::script::Script;
@@ -29,11 +35,25 @@ pub(crate) enum Server {
     GitHub,
     GitLab,
     Nexus,
+    NugetOrg,
     ProGet,
     Sleet,
 }
 
 impl Server {
+    /// Every one.
+    pub(crate) const ALL: [Self; 9] = [
+        Self::Artifactory,
+        Self::AzureArtifacts,
+        Self::BaGetter,
+        Self::GitHub,
+        Self::GitLab,
+        Self::Nexus,
+        Self::NugetOrg,
+        Self::ProGet,
+        Self::Sleet,
+    ];
+
     /// The shape of it at `home`, an address without a path; what it keeps at another host lies at `far`.
     pub(crate) fn shape(self, home: &str, far: &str) -> Shape {
         let script = Script::new(home, far);
@@ -44,6 +64,7 @@ impl Server {
             Self::GitHub => github::shape(script),
             Self::GitLab => gitlab::shape(script),
             Self::Nexus => nexus::shape(script),
+            Self::NugetOrg => nuget_org::shape(script),
             Self::ProGet => proget::shape(script),
             Self::Sleet => sleet::shape(script),
         }
