@@ -22,7 +22,7 @@ const FOREIGN: [&str; 8] = [
 ];
 
 /// Collects the URLs of a document, but for those of foreign properties and templates.
-fn urls(value: &Value, found: &mut BTreeSet<String>) {
+pub(crate) fn urls(value: &Value, found: &mut BTreeSet<String>) {
     match value {
         Value::Array(items) => items.iter().for_each(|item| urls(item, found)),
         Value::Object(members) => {

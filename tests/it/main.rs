@@ -18,6 +18,7 @@ mod bases;
 mod catalog;
 mod certificates;
 mod chain;
+mod clients;
 mod content;
 mod crawl;
 mod epochs;
