@@ -17,7 +17,7 @@ const REFERENCES: [(&str, &str); 2] = [
 const PASSWORD: &str = "pass word:1";
 
 /// Runs the binary; gives what it prints.
-fn command(words: &[&str], input: &str) -> String {
+pub(crate) fn command(words: &[&str], input: &str) -> String {
     use std::io::Write as _;
     let binary =
         std::env::var_os("SLUICE_BINARY").unwrap_or_else(|| env!("CARGO_BIN_EXE_sluice").into());

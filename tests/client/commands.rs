@@ -1,7 +1,6 @@
 //! Every other command that reads a feed, compared with a direct run.
 
 use crate::direct::assert_equal_to_direct;
-use crate::harness::shared;
 use crate::suite::turn;
 use std::fs::{read, write};
 
@@ -159,42 +158,6 @@ fn package_source_mapping() {
         write(folder.join("nuget.config"), mapping).expect("it can be written");
         side.dotnet(&folder, &["restore"]).succeeded();
         side.note_file(&folder.join("obj/project.assets.json"));
-    });
-}
-
-#[test]
-fn paket_install() {
-    let Some(turn) = turn("paket_install") else {
-        return;
-    };
-    let client = shared().join("client").display().to_string();
-    assert_equal_to_direct(&turn, |side| {
-        let folder = side.machine.work().join("paket");
-        std::fs::create_dir_all(&folder).expect("a folder can be made");
-        let tools = side.machine.root().join("tools").display().to_string();
-        let install = [
-            "tool",
-            "install",
-            "paket",
-            "--version",
-            "12.0.0",
-            "--tool-path",
-            &tools,
-        ];
-        let from = ["--add-source", &client, "--ignore-failed-sources"];
-        side.machine
-            .dotnet(&folder, &[&install[..], &from].concat())
-            .succeeded();
-        let wanted = format!(
-            "source {}\nframework: net8.0\nnuget Newtonsoft.Json 13.0.1\nnuget Npgsql\nnuget Serilog 3.1.1\n\
-             nuget Sluice.Sample.Many\nnuget Sluice.Sample.Odd\n",
-            side.source
-        );
-        write(folder.join("paket.dependencies"), wanted).expect("it can be written");
-        side.machine
-            .run(&folder, &[&format!("{tools}/paket"), "install"])
-            .succeeded();
-        side.note_file(&folder.join("paket.lock"));
     });
 }
 

@@ -147,6 +147,14 @@ impl Machine {
         remove_objects(&self.work());
     }
 
+    /// The same for clients that keep what they got in other places too.
+    pub(crate) fn forget_everything(&self) {
+        self.forget();
+        for folder in [".local/share/NuGet", ".nuget/packages"] {
+            remove(&self.home().join(folder));
+        }
+    }
+
     /// Runs `dotnet` with these arguments.
     pub(crate) fn dotnet(&self, folder: &Path, arguments: &[&str]) -> Outcome {
         self.run(folder, &[&["dotnet"], arguments].concat())

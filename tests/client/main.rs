@@ -1,9 +1,10 @@
-//! The real-client suite: `dotnet`, Paket and NuGet's own library against the `sluice` binary.
+//! The real-client suite: `dotnet` of two ages, nuget.exe, Paket and NuGet's own library against the `sluice` binary.
 //!
 //! Chosen by `SLUICE_CLIENT_TESTS=1`; without it each test prints `skipped: …` to stderr, takes no
 //! time and passes, so that `cargo test` needs nothing but Rust. The reference upstream, the
 //! packages and the client's bundle are found in `SLUICE_SHARED` (default `../shared`); python3 and
-//! xz are needed. `SLUICE_BINARY` names another binary than the one cargo has just built.
+//! xz are needed, and for the older clients npm, pip and mono (`.ci/run` installs them).
+//! `SLUICE_BINARY` names another binary than the one cargo has just built.
 //!
 //! The tests run one after the other, for they measure times, each with processes, ports and
 //! folders of its own (below cargo's folder for tests, kept for whoever looks at a failure). They
@@ -27,9 +28,15 @@ mod authority;
 mod commands;
 mod crowds;
 mod direct;
+mod dotnet_3_1;
+mod fetched;
+mod https;
 mod machine;
+mod nuget_exe;
 mod outage;
+mod paket;
 mod passthrough;
+mod probe;
 mod publish;
 mod restore;
 mod rules;

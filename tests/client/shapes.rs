@@ -7,7 +7,7 @@ use crate::servers::Server;
 use crate::servers::packages::{ALL, RESTORED, find};
 use crate::site::Site;
 use crate::stage::{say, use_directly};
-use crate::suite::turn;
+use crate::suite::{Turn, turn};
 use std::sync::atomic::Ordering;
 
 /// A restore of a project that needs four packages, checked byte for byte.
@@ -74,6 +74,31 @@ fn check(name: &str, server: Server) {
     assert!(lists.clone().count() >= RESTORED.len(), "{access:#?}");
     let labels: Vec<&str> = lists.map(|access| access.outcome.as_str()).collect();
     assert!(labels.ends_with(&["stale"; 4]), "{labels:?}");
+}
+
+/// Another client's installation before a server: with nothing stored, with all of it stored and fresh, and with the server
+/// gone and every window passed. `install` is given the machine and its source, and forgets what the client has kept.
+pub(crate) fn check_client(turn: &Turn, server: Server, install: impl Fn(&Machine, &str)) {
+    let site = Site::start(server);
+    let settings = sluice::Settings::new(&turn.folder, &turn.folder).config(&site.config());
+    let mut sluice = settings.start();
+    let machine = Machine::new(&turn.folder.join("machine"), &turn.sdk);
+    install(&machine, &sluice.source());
+    assert!(site.asked().len() >= RESTORED.len());
+    let seen = sluice.access_after(0, RESTORED.len()).len();
+    install(&machine, &sluice.source());
+    assert_eq!(site.asked(), Vec::<String>::new());
+    let warm = sluice.access_after(seen, RESTORED.len());
+    assert!(warm.iter().all(|line| line.outcome == "hit"), "{warm:#?}");
+
+    sluice.terminate();
+    let seen = sluice.access().len();
+    site.is_gone.store(true, Ordering::SeqCst);
+    let sluice = settings.windows("1s").start();
+    install(&machine, &sluice.source());
+    let gone = sluice.access_after(seen, RESTORED.len());
+    let is_kept = |outcome: &str| matches!(outcome, "hit" | "stale");
+    assert!(gone.iter().all(|line| is_kept(&line.outcome)), "{gone:#?}");
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! A server of some make over loopback sockets.
 
 use crate::harness::upstream::free_port;
-use crate::servers::{Login, Server, Shape};
+use crate::servers::{Answer, Login, Server, Shape};
 use std::io::{BufRead, BufReader, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +15,8 @@ pub(crate) struct Site {
     asked: Mutex<Vec<(String, bool)>>,
     /// Whether connections end without an answer.
     pub(crate) is_gone: AtomicBool,
+    /// Whether everybody is answered as if with the server's credential.
+    pub(crate) is_open: AtomicBool,
 }
 
 impl Site {
@@ -25,6 +27,7 @@ impl Site {
             shape: server.shape(&home, &far),
             asked: Mutex::default(),
             is_gone: AtomicBool::new(false),
+            is_open: AtomicBool::new(false),
         });
         for base in [home, far] {
             let address = base.strip_prefix("http://").expect("it was put there");
@@ -68,7 +71,7 @@ impl Site {
                     _ => {}
                 }
             }
-            let answer = self.shape.answer(&url, authorization.as_deref());
+            let answer = self.answer(&url, authorization.as_deref());
             let mut head = format!(
                 "HTTP/1.1 {} Answer\r\nContent-Length: {}\r\n",
                 answer.status,
@@ -86,6 +89,21 @@ impl Site {
         }
     }
 
+    fn answer(&self, url: &str, authorization: Option<&str>) -> Answer {
+        let answer = self.shape.answer(url, authorization);
+        match self.shape.login {
+            Some(login) if answer.status == 401 && self.is_open.load(Ordering::SeqCst) => {
+                self.shape.answer(url, Some(&login.header()))
+            }
+            _ => answer,
+        }
+    }
+
+    /// Its service index.
+    pub(crate) fn source(&self) -> &str {
+        &self.shape.upstream
+    }
+
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(String, bool)>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -97,6 +115,11 @@ impl Site {
             assert!(is_sluice, "a leaked link: {url} came without Sluice's Via");
         }
         asked.into_iter().map(|(url, _)| url).collect()
+    }
+
+    /// Forgets what was asked.
+    pub(crate) fn reset(&self) {
+        self.lock().clear();
     }
 
     /// A configuration with one feed of this server.

@@ -1,5 +1,5 @@
 //! Feeds of other shapes and several at once: two sources without mapping, a private feed whose
-//! credentials only Sluice knows, NuGet's own library reading everything a feed offers.
+//! credentials only Sluice knows.
 
 use crate::direct::{Side, assert_same};
 use crate::harness::shared;
@@ -7,9 +7,8 @@ use crate::harness::sluice;
 use crate::harness::upstream::{self, Upstream};
 use crate::machine::Machine;
 use crate::run::{Run, Stopwatch};
-use crate::stage::{LEAST_REQUESTS, Stage, restore_solution, say, use_directly};
+use crate::stage::{LEAST_REQUESTS, restore_solution, say};
 use crate::suite::{Turn, turn};
-use serde_json::Value;
 use std::path::PathBuf;
 
 #[test]
@@ -158,84 +157,4 @@ fn a_private_feed_needs_no_credentials_at_the_client() {
         );
         assert!(!text.contains("sig="), "a signature stands in {what}");
     }
-}
-
-/// Types of the upstream that Sluice does not offer over http, each with its reason.
-const DROPPED: [(&str, &str); 3] = [
-    ("LegacyGallery", "it is a V2 feed"),
-    ("PackageDisplayMetadataUriTemplate", "no client reads it"),
-    (
-        "PackageVersionDisplayMetadataUriTemplate",
-        "no client reads it",
-    ),
-];
-
-#[test]
-fn the_clients_library_reads_the_same_through_it() {
-    let Some(turn) = turn("the_clients_library_reads_the_same_through_it") else {
-        return;
-    };
-    let stage = Stage::empty(&turn);
-    let direct = Machine::new(&turn.folder.join("direct"), &turn.sdk);
-    use_directly(&direct, &stage.upstream.source());
-    let mut expected = probe(&direct, &stage.upstream.source());
-    stage.upstream.reset();
-    let mut got = probe(&stage.machine, &stage.sluice.source());
-    stage.asked();
-
-    let [types, offered] = [&mut expected, &mut got].map(|value| {
-        // Repository signatures are offered over https only.
-        value
-            .as_object_mut()
-            .expect("an object")
-            .remove("signatures");
-        let types = value["types"].take();
-        let types = types.as_array().expect("types are a list").iter();
-        types
-            .map(|name| name.as_str().expect("a type is text").to_owned())
-            .collect::<Vec<_>>()
-    });
-    for name in &types {
-        let dropped = name.starts_with("RepositorySignatures/")
-            || DROPPED.iter().any(|(prefix, _)| name.starts_with(prefix));
-        assert_eq!(!offered.contains(name), dropped, "{name}");
-    }
-    assert!(
-        offered.iter().all(|name| types.contains(name)),
-        "{offered:?}"
-    );
-    let text = |value: &Value| serde_json::to_string_pretty(value).expect("it was JSON");
-    let (got, expected) = (text(&got), text(&expected));
-    let differs = got
-        .lines()
-        .zip(expected.lines())
-        .find(|(got, expected)| got != expected);
-    assert!(got == expected, "first difference: {differs:?}");
-    assert!(
-        !got.contains("\"error\""),
-        "the library failed on both sides:\n{got}"
-    );
-}
-
-/// What NuGet's library reads from a source.
-fn probe(machine: &Machine, source: &str) -> Value {
-    const IDS: [&str; 10] = [
-        "Newtonsoft.Json",
-        "Polly",
-        "Serilog",
-        "Sluice.Sample.Assets",
-        "Sluice.Sample.Deprecated",
-        "Sluice.Sample.Many",
-        "Sluice.Sample.Odd",
-        "Sluice.Sample.Unlisted",
-        "System.Net.Http",
-        "Ünïcode.Påket",
-    ];
-    const QUERIES: [&str; 3] = ["microsoft extensions", "serilog", "sluice"];
-    let program = shared().join("client/nuget-probe").display().to_string();
-    let mut words = vec![program.as_str(), source];
-    words.extend(IDS.iter().flat_map(|id| ["--id", id]));
-    words.extend(QUERIES.iter().flat_map(|query| ["--query", query]));
-    let outcome = machine.run(&machine.work(), &words).succeeded();
-    serde_json::from_str(&outcome.text).unwrap_or_else(|error| panic!("{error}: {}", outcome.text))
 }

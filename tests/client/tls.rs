@@ -13,14 +13,14 @@ pub(crate) struct Scene {
     pub(crate) authority: Authority,
     pub(crate) machine: Machine,
     pub(crate) sluice: Sluice,
-    upstream: Upstream,
+    pub(crate) upstream: Upstream,
 }
 
 /// Whom Sluice's certificate names.
 const US: &[&str] = &["127.0.0.1"];
 
 impl Scene {
-    fn new(turn: &Turn) -> Self {
+    pub(crate) fn new(turn: &Turn) -> Self {
         Self::build(turn, upstream::Settings::default(), |settings| settings)
     }
 
