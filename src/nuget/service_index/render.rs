@@ -210,7 +210,7 @@ pub(super) fn write_index(version: &str, entries: &[Entry<'_>]) -> String {
 
 /// Adds the numbered type of each service that is offered without any. Of several addresses for clients of some version
 /// the newest client's is taken: it is the fullest.
-fn add_numbered(entries: &mut Vec<Entry<'_>>) {
+pub(super) fn add_numbered(entries: &mut Vec<Entry<'_>>) {
     for &(versioned, numbered) in NUMBERED {
         let is_numbered = |entry: &Entry<'_>| {
             let (service, number) = entry.type_name.split_once('/').unwrap_or_default();

@@ -1,7 +1,7 @@
 //! The service index of a union of feeds: every type that a member serves and that can be made one.
 
 use super::hive::Hive;
-use super::render::{Entry, client_versions, write_index};
+use super::render::{Entry, add_numbered, client_versions, write_index};
 use super::table::{PACKAGE_BASE, Service, Treatment, VULNERABILITY_INFO, treatment};
 use super::{Audit, OurLinks, ServiceIndex, as_base};
 
@@ -101,6 +101,7 @@ pub fn render_union(
             }
         }
     }
+    add_numbered(&mut entries);
     let is_of_another = audit == Audit::OfAnother;
     for (service, type_name, is_there) in [
         (Service::PackageBase, PACKAGE_BASE, true),
@@ -227,6 +228,22 @@ mod tests {
         assert_eq!(
             publishes(PushMember::Is(1)),
             ["PackagePublish/2.0.0", "SymbolPackagePublish/4.9.0"]
+        );
+    }
+
+    #[test]
+    fn a_service_has_its_numbered_type_too() {
+        const VERSIONED: &str = r#"{"version":"3.0.0","resources":[
+            {"@id":"https://c/query","@type":"SearchQueryService/Versioned","clientVersion":"4.0.0"}]}"#;
+        let found = entries(&[VERSIONED], PushMember::Nobody);
+        let searches = found.iter().filter(|(_, url)| url.ends_with("search"));
+        let types: Vec<&str> = searches.map(|(kind, _)| &**kind).collect();
+        assert_eq!(
+            types,
+            [
+                "SearchQueryService/Versioned",
+                "SearchQueryService/3.0.0-beta"
+            ]
         );
     }
 
