@@ -298,10 +298,9 @@ fn is_host(host: &str) -> bool {
         && name
             .bytes()
             .all(|b| b.is_ascii_alphanumeric() || b"-._".contains(&b));
-    let port_ok = port.is_empty()
-        || port
-            .strip_prefix(':')
-            .is_some_and(|n| n.parse::<u16>().is_ok());
+    // A number may be parsed with its sign, a port has none.
+    let is_port = |n: &str| n.bytes().all(|b| b.is_ascii_digit()) && n.parse::<u16>().is_ok();
+    let port_ok = port.is_empty() || port.strip_prefix(':').is_some_and(is_port);
     name_ok && port_ok
 }
 

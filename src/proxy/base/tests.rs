@@ -139,6 +139,7 @@ fn what_is_malformed_is_refused() {
     refused(STRANGER, &[("host", "a/b")]);
     refused(STRANGER, &[("host", "user@a")]);
     refused(STRANGER, &[("host", "a:99999")]);
+    refused(STRANGER, &[("host", "a:+80")]);
     refused(STRANGER, &[("host", "[::1")]);
     refused(LOOPBACK, &[HOST, ("x-forwarded-proto", "gopher")]);
     refused(TRUSTED, &[HOST, ("x-forwarded-host", "a\"b")]);
