@@ -26,11 +26,26 @@ pub enum Place {
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Environment(name) => write!(f, "environment variable {name}"),
-            Self::File { name, line } => write!(f, "{name}:{line}"),
-            Self::Flag(flag) => write!(f, "flag {flag}"),
+            Self::Environment(name) => write!(f, "environment variable {}", OneLine(name)),
+            Self::File { name, line } => write!(f, "{}:{line}", OneLine(name)),
+            Self::Flag(flag) => write!(f, "flag {}", OneLine(flag)),
             Self::Nowhere => f.write_str("configuration"),
         }
+    }
+}
+
+/// A text as a report shows it. A name in quotes, and so any name in a file, may hold line breaks and worse.
+struct OneLine<'a>(&'a str);
+
+impl fmt::Display for OneLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())
+            } else {
+                write!(f, "{c}")
+            }
+        })
     }
 }
 
@@ -52,13 +67,13 @@ const MAX_SHOWN: usize = 80;
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.place, self.setting)?;
+        write!(f, "{}: {}", self.place, OneLine(&self.setting))?;
         if let Some(found) = &self.found {
             let shown: String = found.chars().take(MAX_SHOWN).collect();
             let more = if shown.len() < found.len() { "…" } else { "" };
             write!(f, " is {shown:?}{more}")?;
         }
-        write!(f, ": expected {}", self.expected)
+        write!(f, ": expected {}", OneLine(&self.expected))
     }
 }
 
@@ -155,6 +170,20 @@ mod tests {
             "a known setting; the nearest is \"max_hold\""
         );
         assert_eq!(known_setting("profile", known()), "a known setting");
+    }
+
+    #[test]
+    fn a_problem_is_one_line_whatever_is_in_a_name() {
+        let problem = Problem {
+            place: Place::Environment("SLUICE_A\rB".to_owned()),
+            setting: "é\n\u{1b}[2J".to_owned(),
+            found: None,
+            expected: "a\nb".to_owned(),
+        };
+        assert_eq!(
+            problem.to_string(),
+            "environment variable SLUICE_A\\rB: é\\n\\u{1b}[2J: expected a\\nb"
+        );
     }
 
     #[test]
