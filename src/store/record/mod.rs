@@ -161,10 +161,10 @@ impl<'a> Fields<'a> {
         for (_, line) in self.0.iter().filter(|(found, _)| *found == tag::HEADER) {
             let (length, rest) = line.split_first_chunk::<2>()?;
             let (name, value) = rest.split_at_checked(u16::from_le_bytes(*length).into())?;
-            headers.append(
-                HeaderName::from_bytes(name).ok()?,
-                HeaderValue::from_bytes(value).ok()?,
-            );
+            // A map has room for some ten thousand names, and panics beyond it if it is not asked first.
+            let name = HeaderName::from_bytes(name).ok()?;
+            let value = HeaderValue::from_bytes(value).ok()?;
+            headers.try_append(name, value).ok()?;
         }
         Some(headers)
     }

@@ -137,6 +137,20 @@ fn a_cut_record_reads_as_none_or_without_its_end() {
 }
 
 #[test]
+fn more_headers_than_a_map_holds_read_as_none() {
+    let mut bytes = trailer().encode();
+    for number in 0..40_000 {
+        let name = format!("x-{number}");
+        let length = u16::try_from(name.len()).unwrap().to_le_bytes();
+        let value = [&length[..], name.as_bytes()].concat();
+        bytes.push(tag::HEADER);
+        bytes.extend_from_slice(&u32::try_from(value.len()).unwrap().to_le_bytes());
+        bytes.extend_from_slice(&value);
+    }
+    assert_eq!(Trailer::decode(&bytes), None);
+}
+
+#[test]
 fn a_row_that_would_be_too_long_leaves_headers_to_the_trailer() {
     let mut entry = entry();
     let long = "x".repeat(5000);
