@@ -190,16 +190,24 @@ impl Layout {
 /// Reads the trailer of a body's file of `length` bytes. `InvalidData` if it holds none or was cut, `Unsupported` if a
 /// later release wrote it.
 pub(super) fn read_trailer(file: &File, length: u64) -> io::Result<Trailer> {
+    find_trailer(length, |from, to| read_range(file, from, to))
+}
+
+/// Finds the trailer at the end of `length` bytes, of which `read` gives a range.
+pub(super) fn find_trailer(
+    length: u64,
+    read: impl Fn(u64, u64) -> io::Result<Vec<u8>>,
+) -> io::Result<Trailer> {
     let invalid = || io::Error::from(io::ErrorKind::InvalidData);
     let from = length.saturating_sub(TRAILER_READ_BYTES);
-    let mut end = read_range(file, from, length)?;
+    let mut end = read(from, length)?;
     let footer = end.len().checked_sub(16).and_then(|at| end.get(at..));
     let (record_bytes, crc) = footer.and_then(footer_of).ok_or_else(invalid)?;
     let record_from = length
         .checked_sub(FOOTER_BYTES + record_bytes)
         .ok_or_else(invalid)?;
     if record_from < from {
-        end = read_range(file, record_from, length)?;
+        end = read(record_from, length)?;
     }
     let record = end
         .len()
