@@ -34,6 +34,7 @@
 //! | [`cache`] | HTTP caching as pure functions: keys, epochs, freshness, the decision | tokio, NuGet, the clock |
 //! | [`clock`], [`tasks`], [`telemetry`] | the only reader of time; the only spawner; names of fields and counters | everything else of ours |
 //! | [`flight`] | one leader, many followers, per key | what a key or value means |
+//! | `fuzzing` | entry points of every reader for fuzzing, compiled for tests and `tests/fuzz` alone | what is not a reader |
 //! | [`mapped`], [`platform`] | the only unsafe code: address tokens for sendfile; what differs between systems | everything else of ours |
 //! | [`store`] | memory, index, bodies, room; the only door to data files | NuGet, the upstream, status codes |
 //! | [`upstream`] | fetch and publish: connections, credentials, retries, health | the store, freshness, NuGet |
@@ -74,6 +75,8 @@ pub mod cache;
 pub mod clock;
 pub mod config;
 pub mod flight;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod mapped;
 pub mod nuget;
 pub mod platform;

@@ -9,6 +9,8 @@ mod changes;
 mod conflicts;
 mod feeds;
 mod fit;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod problem;
 mod proxies;
 mod roots;

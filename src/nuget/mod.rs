@@ -7,6 +7,8 @@ pub mod catalog;
 pub mod catalog_list;
 pub(crate) mod digest;
 pub mod foreign;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub mod id;
 pub mod json;
 pub mod link;

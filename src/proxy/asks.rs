@@ -305,7 +305,7 @@ impl Want {
 
 /// One spelling for queries that mean the same: parameters in the order of their names, the order of equal names kept,
 /// escapes undone and made anew.
-fn canonical_query(query: &str) -> String {
+pub(super) fn canonical_query(query: &str) -> String {
     use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, percent_encode};
     // Bytes: two texts that are no UTF-8 are not the same for that.
     let plain = |text: &str| percent_decode_str(&text.replace('+', " ")).collect::<Vec<u8>>();

@@ -259,7 +259,8 @@ fn prefix(base: &Base) -> Option<String> {
     })
 }
 
-fn is_http(url: &str) -> bool {
+/// Whether a link is one of the web: others lead nowhere that we could ask.
+pub(super) fn is_http(url: &str) -> bool {
     let scheme = url.split_once("://").map(|(scheme, _)| scheme);
     scheme.is_some_and(|s| s.eq_ignore_ascii_case("http") || s.eq_ignore_ascii_case("https"))
 }

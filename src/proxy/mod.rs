@@ -19,6 +19,8 @@ mod failure;
 mod feed;
 mod fetch;
 mod files;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod ignored;
 mod links;
 mod live;

@@ -256,7 +256,7 @@ pub(super) fn with_slash(base: &str) -> String {
     }
 }
 
-#[cfg(test)]
+#[cfg(any(test, fuzzing))]
 impl Model {
     /// A model of this index alone.
     pub(super) fn for_test(index: ServiceIndex) -> Self {

@@ -9,6 +9,8 @@ mod absence;
 mod body;
 mod commit;
 mod fault;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod gates;
 mod holds;
 mod index;

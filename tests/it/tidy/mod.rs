@@ -40,6 +40,8 @@ const IMPORTS: &[(&str, &[&str])] = &[
         ],
     ),
     ("flight", &["tasks"]),
+    // Names the entry points of the others, for tests and fuzzing alone.
+    ("fuzzing", &["config", "nuget", "proxy", "store"]),
     ("mapped", &[]),
     ("nuget", &[]),
     ("platform", &[]),

@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `catalog`.
+
+#![no_main]
+
+sluice_fuzz::target!(catalog);

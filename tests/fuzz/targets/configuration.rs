@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `configuration`.
+
+#![no_main]
+
+sluice_fuzz::target!(configuration);

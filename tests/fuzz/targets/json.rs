@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `json`.
+
+#![no_main]
+
+sluice_fuzz::target!(json);

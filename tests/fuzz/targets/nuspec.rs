@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `nuspec`.
+
+#![no_main]
+
+sluice_fuzz::target!(nuspec);

@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `package`.
+
+#![no_main]
+
+sluice_fuzz::target!(package);

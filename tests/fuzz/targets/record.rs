@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `record`.
+
+#![no_main]
+
+sluice_fuzz::target!(record);

@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `search`.
+
+#![no_main]
+
+sluice_fuzz::target!(search);

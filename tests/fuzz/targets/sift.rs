@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `sift`.
+
+#![no_main]
+
+sluice_fuzz::target!(sift);

@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `signatures`.
+
+#![no_main]
+
+sluice_fuzz::target!(signatures);

@@ -1,0 +1,5 @@
+//! Fuzzes the entry point `version`.
+
+#![no_main]
+
+sluice_fuzz::target!(version);
