@@ -21,7 +21,7 @@ use crate::upstream::Fetched;
 const MAX_BODY_BYTES: u64 = 64 << 10;
 
 /// Schemes that are bound to a connection, to the address asked, or to several requests in a row.
-const BOUND_SCHEMES: [&str; 8] = [
+pub(super) const BOUND_SCHEMES: [&str; 8] = [
     "digest",
     "hoba",
     "kerberos",
@@ -143,7 +143,7 @@ pub(super) fn passable(headers: &HeaderMap) -> (Vec<HeaderValue>, Vec<String>) {
         };
         let mut kept = Vec::new();
         for challenge in challenges(text) {
-            let scheme = challenge.split(' ').next().unwrap_or_default();
+            let scheme = challenge.split([' ', '\t']).next().unwrap_or_default();
             if BOUND_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
                 left_out.push(scheme.to_owned());
             } else {
@@ -224,6 +224,7 @@ mod tests {
         check(&["Negotiate", "NTLM", basic], &[basic], &[]);
         check(&[&format!("Negotiate, NTLM,{basic}")], &[basic], &[]);
         check(&[&format!("{basic}, ntlm TlRMTVNTUAA=")], &[basic], &[]);
+        check(&[&format!("{basic}, ntlm\tTlRMTVNTUAA=")], &[basic], &[]);
         check(
             &[r#"Bearer authorization_uri="https://a/b", Basic realm="x", TFS-Federated"#],
             &[r#"Bearer authorization_uri="https://a/b", Basic realm="x", TFS-Federated"#],
