@@ -35,6 +35,12 @@ pub const TARGETS: &[Target] = &[
         seeds: proxy::fuzzing::odd_leaves,
     },
     Target {
+        name: "challenge",
+        run: proxy::fuzzing::challenge,
+        samples: &[],
+        seeds: proxy::fuzzing::challenge_lines,
+    },
+    Target {
         name: "configuration",
         run: config::fuzzing::configuration,
         samples: &[("deploy", "sluice.toml")],

@@ -3,7 +3,9 @@
 use std::io::{Error, ErrorKind};
 
 use super::layout::{find_trailer, trailer_bytes};
-use super::record::{GateRow, Row, Trailer, decode_absence, encode_absence};
+use super::record::{
+    GateRow, Row, Trailer, decode_absence, decode_proof, encode_absence, encode_proof,
+};
 
 /// Longest row, as the index has it.
 const MAX_ROW_BYTES: usize = 4096;
@@ -19,6 +21,9 @@ pub(crate) fn record(data: &[u8]) {
             decode_absence(&encode_absence(&key, &absence)),
             Some((key, absence))
         );
+    }
+    if let Some(proven_at) = decode_proof(data) {
+        assert_eq!(decode_proof(&encode_proof(proven_at)), Some(proven_at));
     }
     if let Some(row) = Row::decode(data) {
         assert_eq!(row.headers.is_some(), row.key_text.is_some());
@@ -100,6 +105,7 @@ pub(crate) fn records() -> Vec<Vec<u8>> {
     let mut seeds = [
         include_str!("record/absence-v1.hex"),
         include_str!("record/gate-v1.hex"),
+        include_str!("record/proof-v1.hex"),
         include_str!("record/row-v1.hex"),
         include_str!("record/trailer-v1.hex"),
     ]

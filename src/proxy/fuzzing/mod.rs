@@ -1,9 +1,11 @@
 //! Entry points for fuzzing of what clients send, and of documents that are rendered with links of ours.
 
+mod challenges;
 mod documents;
 mod indexes;
 mod requests;
 
+pub(crate) use challenges::{challenge, challenge_lines};
 pub(crate) use documents::{catalog, odd_leaves, odd_registrations, registration, search};
 pub(crate) use indexes::{service_index, signatures, tools_lists, vulnerability};
 pub(crate) use requests::{forwarded, header_lines, paths, route};
