@@ -40,7 +40,7 @@ pub(crate) fn route(data: &[u8]) {
     if written.len() <= 4096 {
         assert_eq!(route::parse(&written), Ok(route.clone()), "{written}");
     }
-    if let Route::Feed(feed, resource) = &route {
+    if let Route::Feed(feed, resource) | Route::Member { feed, resource, .. } = &route {
         let rest = match resource {
             Resource::Registration { hive, part, .. } => {
                 format!("{hive}/{}", part.path().to_lowercase())
@@ -85,6 +85,15 @@ fn write(route: &Route) -> Option<String> {
         Route::Feed(None, resource) => format!("/v3/{}", write_resource(resource)?),
         Route::Feed(Some(feed), resource) => {
             format!("/{}/v3/{}", escape(feed), write_resource(resource)?)
+        }
+        Route::Member {
+            feed,
+            member,
+            resource,
+        } => {
+            let feed = feed.as_ref().map(|feed| format!("/{}", escape(feed)));
+            let (feed, member) = (feed.unwrap_or_default(), escape(member));
+            format!("{feed}/v3/member/{member}/{}", write_resource(resource)?)
         }
         Route::V2(_) => return None,
     })
@@ -167,6 +176,8 @@ pub(crate) fn paths() -> Vec<Vec<u8>> {
         "/v3/registration/h/nunit/3.13.0.json",
         "/v3/search?q=json&prerelease=true&semVerLevel=2.0.0&take=20",
         "/v3/autocomplete?ID=a+b&id=%61%20&x=%ff",
+        "/all/v3/member/nuget/registration/semver2/nunit/index.json",
+        "/v3/member/corp/link/h/a.b/1.0.0/0123456789abcdef",
         "/v3/package/",
         "/v3/package/Contoso.Log/1.0.0",
         "/v3/symbolpackage",
