@@ -49,7 +49,10 @@ impl Version {
         if !metadata.is_none_or(is_identifiers) {
             return Err(fault(VersionProblem::Metadata));
         }
-        Ok(Self::new(numbers, label))
+        // Numbers that are left out are filled in, so the canonical spelling can be the longer one. It is read again too.
+        Some(Self::new(numbers, label))
+            .filter(|version| version.text.len() <= MAX_VERSION_BYTES)
+            .ok_or_else(|| fault(VersionProblem::TooLong))
     }
 
     fn new(numbers: [i32; 4], label: Option<&str>) -> Self {
@@ -278,6 +281,9 @@ mod tests {
             "{error}"
         );
         check(&long[..MAX_VERSION_BYTES], &long[..MAX_VERSION_BYTES]);
+        // Written whole it would be too long.
+        let short = format!("1-{}", "a".repeat(MAX_VERSION_BYTES - 2));
+        check_refused(&short, "at most 256 bytes");
     }
 
     #[test]
