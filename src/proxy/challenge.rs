@@ -32,6 +32,9 @@ pub(super) const BOUND_SCHEMES: [&str; 8] = [
     "scram-sha-256",
 ];
 
+/// What may stand behind a scheme: a parameter, or the next one where it has none.
+const ENDS_SCHEME: [char; 3] = [' ', '\t', ','];
+
 /// An upstream's 401 or 403 to a client's own credential.
 #[derive(Debug)]
 pub(super) struct Challenge {
@@ -51,7 +54,7 @@ pub(super) struct Challenge {
 pub(super) fn bound_scheme(authorization: &HeaderValue) -> Option<&'static str> {
     let scheme = authorization
         .as_bytes()
-        .split(|byte| *byte == b' ')
+        .split(|byte| ENDS_SCHEME.contains(&char::from(*byte)))
         .next()?;
     let known = |known: &&&str| known.as_bytes().eq_ignore_ascii_case(scheme);
     BOUND_SCHEMES.iter().find(known).copied()
@@ -143,7 +146,7 @@ pub(super) fn passable(headers: &HeaderMap) -> (Vec<HeaderValue>, Vec<String>) {
         };
         let mut kept = Vec::new();
         for challenge in challenges(text) {
-            let scheme = challenge.split([' ', '\t']).next().unwrap_or_default();
+            let scheme = challenge.split(ENDS_SCHEME).next().unwrap_or_default();
             if BOUND_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
                 left_out.push(scheme.to_owned());
             } else {
@@ -225,6 +228,7 @@ mod tests {
         check(&[&format!("Negotiate, NTLM,{basic}")], &[basic], &[]);
         check(&[&format!("{basic}, ntlm TlRMTVNTUAA=")], &[basic], &[]);
         check(&[&format!("{basic}, ntlm\tTlRMTVNTUAA=")], &[basic], &[]);
+        check(&[&format!(r#"{basic}, NTLM , a="b""#)], &[basic], &[]);
         check(
             &[r#"Bearer authorization_uri="https://a/b", Basic realm="x", TFS-Federated"#],
             &[r#"Bearer authorization_uri="https://a/b", Basic realm="x", TFS-Federated"#],
@@ -250,6 +254,7 @@ mod tests {
         let scheme = |value| bound_scheme(&HeaderValue::from_static(value));
         assert_eq!(scheme("Negotiate YII="), Some("negotiate"));
         assert_eq!(scheme("ntlm TlRM"), Some("ntlm"));
+        assert_eq!(scheme("NTLM\tTlRM"), Some("ntlm"));
         assert_eq!(scheme("Basic dTpw"), None);
         assert_eq!(scheme("Bearer ntlm"), None);
     }
