@@ -34,10 +34,55 @@ struct Hit<'a> {
     items: Vec<(Version, Range<usize>)>,
 }
 
-#[derive(Clone, Debug, Default)]
-struct Results<'a> {
+/// What one feed found.
+#[derive(Clone, Debug)]
+struct Results<T> {
     total: u64,
-    hits: Vec<Hit<'a>>,
+    items: Vec<T>,
+}
+
+/// Reads results, each by `item`, which leaves out what is none.
+fn read<'a, T>(
+    what: &'static str,
+    text: &'a str,
+    mut item: impl FnMut(&mut Scanner<'a>) -> Result<Option<T>, ReadError>,
+) -> Result<Results<T>, ReadError> {
+    let mut results = Results {
+        total: 0,
+        items: Vec::new(),
+    };
+    let mut scanner = Scanner::new(what, text);
+    scanner.object(|scanner, name| {
+        match &*name {
+            "totalHits" => results.total = scanner.integer()?.unwrap_or(0),
+            "data" if scanner.peek()? == Kind::Array => {
+                results.items.clear();
+                scanner.array(|scanner| {
+                    results.items.extend(item(scanner)?);
+                    Ok(())
+                })?;
+            }
+            _ => {}
+        }
+        Ok(())
+    })?;
+    scanner.end()?;
+    Ok(results)
+}
+
+/// How many results all feeds say that there are.
+fn total_of<T>(all: &[Results<T>]) -> u64 {
+    all.iter()
+        .fold(0, |total, results| total.saturating_add(results.total))
+}
+
+/// The results of all feeds by rank, each with the place of its feed.
+fn by_rank<T>(all: &[Results<T>]) -> impl Iterator<Item = (usize, &T)> {
+    let longest = all.iter().map(|results| results.items.len()).max();
+    (0..longest.unwrap_or(0)).flat_map(move |rank| {
+        let all = all.iter().enumerate();
+        all.filter_map(move |(from, results)| Some((from, results.items.get(rank)?)))
+    })
 }
 
 /// Makes one document of the search results of several feeds, each asked for the first `skip + take` of them. `shows`
@@ -52,37 +97,24 @@ pub fn merge_search(
 ) -> Result<String, ReadError> {
     let all = texts
         .iter()
-        .map(|text| read(text))
+        .map(|text| read_hits(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut total: u64 = all
-        .iter()
-        .map(|results| results.total)
-        .fold(0, u64::saturating_add);
+    let mut total = total_of(&all);
     let mut merged: Vec<Vec<&Hit<'_>>> = Vec::new();
     let mut places: HashMap<&PackageId, usize> = HashMap::new();
-    for rank in 0..all
-        .iter()
-        .map(|results| results.hits.len())
-        .max()
-        .unwrap_or(0)
-    {
-        for (from, results) in all.iter().enumerate() {
-            let Some(hit) = results.hits.get(rank) else {
-                continue;
-            };
-            let Some(id) = hit.id.as_ref().filter(|id| shows(from, id)) else {
+    for (from, hit) in by_rank(&all) {
+        let Some(id) = hit.id.as_ref().filter(|id| shows(from, id)) else {
+            total = total.saturating_sub(1);
+            continue;
+        };
+        match places.get(id) {
+            Some(&place) => {
                 total = total.saturating_sub(1);
-                continue;
-            };
-            match places.get(id) {
-                Some(&place) => {
-                    total = total.saturating_sub(1);
-                    merged[place].push(hit);
-                }
-                None => {
-                    places.insert(id, merged.len());
-                    merged.push(vec![hit]);
-                }
+                merged[place].push(hit);
+            }
+            None => {
+                places.insert(id, merged.len());
+                merged.push(vec![hit]);
             }
         }
     }
@@ -127,27 +159,11 @@ fn join(hits: &[&Hit<'_>]) -> String {
     splice(text, [(within, format!("[{}]", items.join(",")))])
 }
 
-fn read(text: &str) -> Result<Results<'_>, ReadError> {
-    let mut results = Results::default();
-    let mut scanner = Scanner::new("search results", text);
-    scanner.object(|scanner, name| {
-        match &*name {
-            "totalHits" => results.total = scanner.integer()?.unwrap_or(0),
-            "data" if scanner.peek()? == Kind::Array => {
-                results.hits.clear();
-                scanner.array(|scanner| {
-                    if scanner.peek()? == Kind::Object {
-                        results.hits.push(read_hit(scanner, text)?);
-                    }
-                    Ok(())
-                })?;
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    scanner.end()?;
-    Ok(results)
+fn read_hits(text: &str) -> Result<Results<Hit<'_>>, ReadError> {
+    read("search results", text, |scanner| {
+        let is_hit = scanner.peek()? == Kind::Object;
+        is_hit.then(|| read_hit(scanner, text)).transpose()
+    })
 }
 
 fn read_hit<'a>(scanner: &mut Scanner<'a>, document: &'a str) -> Result<Hit<'a>, ReadError> {
@@ -206,22 +222,13 @@ pub fn merge_autocomplete(
         .iter()
         .map(|text| read_names(text))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut total: u64 = all
-        .iter()
-        .map(|results| results.total)
-        .fold(0, u64::saturating_add);
+    let mut total = total_of(&all);
     let (mut seen, mut items) = (HashSet::new(), Vec::new());
-    let longest = all.iter().map(|results| results.names.len()).max();
-    for rank in 0..longest.unwrap_or(0) {
-        for (from, results) in all.iter().enumerate() {
-            let Some((content, written)) = results.names.get(rank) else {
-                continue;
-            };
-            if shows(from, content) && seen.insert(content.to_lowercase()) {
-                items.push(*written);
-            } else {
-                total = total.saturating_sub(1);
-            }
+    for (from, (content, written)) in by_rank(&all) {
+        if shows(from, content) && seen.insert(content.to_lowercase()) {
+            items.push(*written);
+        } else {
+            total = total.saturating_sub(1);
         }
     }
     let total = total.max(items.len() as u64);
@@ -236,34 +243,13 @@ pub fn merge_autocomplete(
     ))
 }
 
-/// Autocomplete results of one feed.
-#[derive(Debug, Default)]
-struct Names<'a> {
-    total: u64,
-    /// Each name as it reads and as it was written.
-    names: Vec<(String, &'a str)>,
-}
-
-fn read_names(text: &str) -> Result<Names<'_>, ReadError> {
-    let mut found = Names::default();
-    let mut scanner = Scanner::new("autocomplete results", text);
-    scanner.object(|scanner, name| {
-        match &*name {
-            "totalHits" => found.total = scanner.integer()?.unwrap_or(0),
-            "data" if scanner.peek()? == Kind::Array => {
-                found.names.clear();
-                scanner.array(|scanner| {
-                    if let Some(item) = scanner.text()? {
-                        let written = text.get(item.span).unwrap_or_default();
-                        found.names.push((item.content.into_owned(), written));
-                    }
-                    Ok(())
-                })?;
-            }
-            _ => {}
-        }
-        Ok(())
-    })?;
-    scanner.end()?;
-    Ok(found)
+/// The names that autocomplete results hold, each as it reads and as it was written.
+fn read_names(text: &str) -> Result<Results<(String, &str)>, ReadError> {
+    read("autocomplete results", text, |scanner| {
+        let item = scanner.text()?;
+        Ok(item.map(|item| {
+            let written = text.get(item.span).unwrap_or_default();
+            (item.content.into_owned(), written)
+        }))
+    })
 }
