@@ -6,8 +6,7 @@ use crate::harness::shared;
 use crate::harness::sluice;
 use crate::harness::upstream::{self, Upstream};
 use crate::machine::Machine;
-use crate::run::{Run, Stopwatch};
-use crate::stage::{LEAST_REQUESTS, restore_solution, say};
+use crate::stage::{clean_restore, say};
 use crate::suite::{Turn, turn};
 use std::path::PathBuf;
 
@@ -50,20 +49,9 @@ fn two_sources_survive_either_one_down() {
     std::fs::write(machine.config(), text).expect("it can be written");
 
     let restore = |what: &str| {
-        machine.forget();
-        let seen = sluice.access().len();
-        let clock = Stopwatch::start();
-        let outcome = restore_solution(&machine, &solution).succeeded();
-        let idle = clock.idle();
-        assert!(!outcome.text.contains("NU1900"), "{what}: {}", outcome.text);
-        // Each source is asked for each id.
-        let access = sluice.access_after(seen, LEAST_REQUESTS);
-        say(&format!("{what}: {:?}", outcome.elapsed));
-        Run {
-            access,
-            idle,
-            outcome,
-        }
+        let run = clean_restore(&sluice, &machine, &solution);
+        say(&format!("{what}: {:?}", run.outcome.elapsed));
+        run
     };
     restore("both up, cold");
     let healthy = restore("both up, warm");

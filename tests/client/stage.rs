@@ -123,18 +123,7 @@ impl Stage {
 
     /// The same on another machine.
     pub(crate) fn restore_on(&self, machine: &Machine, solution: &Path) -> Run {
-        machine.forget();
-        let clock = Stopwatch::start();
-        let seen = self.sluice.access().len();
-        let outcome = restore_solution(machine, solution).succeeded();
-        assert!(!outcome.text.contains("NU1900"), "{}", outcome.text);
-        let idle = clock.idle();
-        let access = self.sluice.access_after(seen, LEAST_REQUESTS);
-        Run {
-            access,
-            idle,
-            outcome,
-        }
+        clean_restore(&self.sluice, machine, solution)
     }
 
     /// A second machine that uses the same Sluice.
@@ -147,6 +136,23 @@ impl Stage {
     /// What the upstream was asked, once it is sure that only Sluice asked it.
     pub(crate) fn asked(&self) -> Vec<Asked> {
         self.upstream.assert_no_leak()
+    }
+}
+
+/// Restores the solution through Sluice with nothing cached at the client, as it must be: a success without a warning
+/// about audit data.
+pub(crate) fn clean_restore(sluice: &Sluice, machine: &Machine, solution: &Path) -> Run {
+    machine.forget();
+    let seen = sluice.access().len();
+    let clock = Stopwatch::start();
+    let outcome = restore_solution(machine, solution).succeeded();
+    let idle = clock.idle();
+    assert!(!outcome.text.contains("NU1900"), "{}", outcome.text);
+    let access = sluice.access_after(seen, LEAST_REQUESTS);
+    Run {
+        access,
+        idle,
+        outcome,
     }
 }
 

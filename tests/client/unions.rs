@@ -3,9 +3,8 @@
 use crate::harness::sluice;
 use crate::harness::upstream::{self, Upstream, counts};
 use crate::machine::Machine;
-use crate::run::{Run, Stopwatch};
 use crate::sources::halves;
-use crate::stage::{LEAST_REQUESTS, restore_solution, say};
+use crate::stage::{clean_restore, say};
 use crate::suite::turn;
 
 #[test]
@@ -38,19 +37,9 @@ fn one_source_over_two_feeds_restores_cold_and_with_both_down() {
         .succeeded();
 
     let restore = |what: &str| {
-        machine.forget();
-        let seen = sluice.access().len();
-        let clock = Stopwatch::start();
-        let outcome = restore_solution(&machine, &solution).succeeded();
-        let idle = clock.idle();
-        assert!(!outcome.text.contains("NU1900"), "{what}: {}", outcome.text);
-        let access = sluice.access_after(seen, LEAST_REQUESTS);
-        say(&format!("{what}: {:?}", outcome.elapsed));
-        Run {
-            access,
-            idle,
-            outcome,
-        }
+        let run = clean_restore(&sluice, &machine, &solution);
+        say(&format!("{what}: {:?}", run.outcome.elapsed));
+        run
     };
     let cold = restore("cold");
     let asked = upstreams.each_ref().map(Upstream::assert_no_leak);

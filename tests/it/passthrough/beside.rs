@@ -3,24 +3,14 @@
 use ring::digest;
 use serde_json::json;
 
-use super::{ANN, CARL, Corp, ask, get};
+use super::{ANN, CARL, Corp, ask, get, has_heard};
+use crate::harness::Reply;
 use crate::harness::fixture::{document, service_index};
-use crate::harness::{Reply, TestProxy};
 
 const VULNERABILITIES: &str = "/v3/vulnerabilities/index.json";
 const SYMBOLS: &str = "/v3/symbols/a.pdb/1/a.pdb";
 const SIGNATURES: &str = "/v3/repository-signatures/5.0.0/index.json";
 const CERTIFICATE: &[u8] = b"a certificate, as far as its fingerprint goes";
-
-/// Whether somebody told this host a credential.
-fn has_heard(proxy: &TestProxy, host: &str) -> bool {
-    let mut asked = proxy.origin.all();
-    asked.retain(|seen| *seen.host == *host);
-    assert!(!asked.is_empty(), "{host} was not asked");
-    asked
-        .iter()
-        .any(|seen| seen.header("authorization").is_some())
-}
 
 #[tokio::test(start_paused = true)]
 async fn other_upstreams_get_no_credential_and_are_for_everybody() {

@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use super::{ANN, BOB, CARL, CONTENT, Corp, LIST, ask, file, get, whole};
+use super::{ANN, BOB, CARL, CONTENT, Corp, LIST, ask, file, get, has_heard, whole};
 use crate::harness::fixture::{document, package, service_index, version_list};
-use crate::harness::{Act, Answered, Gate, Reply, TestProxy, pass, seconds};
+use crate::harness::{Act, Answered, Gate, Reply, pass, seconds};
 
 const MANIFEST: &str = "/v3/flatcontainer/sample.one/1.0.0/sample.one.nuspec";
 const FILE: &str = "corp.test/download/one";
@@ -37,16 +37,6 @@ fn without_flat_container(place: &str, id: &str) -> Corp {
 fn check_manifest(answer: &Answered) {
     let text = answer.text().to_lowercase();
     assert!(text.contains("<id>sample.one</id>"), "{text}");
-}
-
-/// Whether somebody told this host a credential.
-fn has_heard(proxy: &TestProxy, host: &str) -> bool {
-    let mut asked = proxy.origin.all();
-    asked.retain(|seen| *seen.host == *host);
-    assert!(!asked.is_empty(), "{host} was not asked");
-    asked
-        .iter()
-        .any(|seen| seen.header("authorization").is_some())
 }
 
 #[tokio::test(start_paused = true)]

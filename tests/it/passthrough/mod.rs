@@ -173,6 +173,16 @@ async fn get(proxy: &TestProxy, credential: &str, path: &str) -> Answered {
     proxy.send(ask(credential, path)).await
 }
 
+/// Whether somebody told this host a credential.
+fn has_heard(proxy: &TestProxy, host: &str) -> bool {
+    let mut asked = proxy.origin.all();
+    asked.retain(|seen| *seen.host == *host);
+    assert!(!asked.is_empty(), "{host} was not asked");
+    asked
+        .iter()
+        .any(|seen| seen.header("authorization").is_some())
+}
+
 fn whole() -> Vec<u8> {
     package(ONE, "1.0.0", 40_000)
 }
