@@ -33,7 +33,7 @@ pub(super) const BOUND_SCHEMES: [&str; 8] = [
 ];
 
 /// What may stand behind a scheme: a parameter, or the next one where it has none.
-const ENDS_SCHEME: [char; 3] = [' ', '\t', ','];
+const ENDS_SCHEME: [u8; 3] = *b" \t,";
 
 /// An upstream's 401 or 403 to a client's own credential.
 #[derive(Debug)]
@@ -52,10 +52,17 @@ pub(super) struct Challenge {
 
 /// The scheme of a credential that cannot pass a proxy, in the words of our list.
 pub(super) fn bound_scheme(authorization: &HeaderValue) -> Option<&'static str> {
-    let scheme = authorization
-        .as_bytes()
-        .split(|byte| ENDS_SCHEME.contains(&char::from(*byte)))
-        .next()?;
+    bound(scheme_of(authorization.as_bytes()))
+}
+
+/// What a credential or a challenge begins with.
+fn scheme_of(text: &[u8]) -> &[u8] {
+    let mut parts = text.split(|byte| ENDS_SCHEME.contains(byte));
+    parts.next().unwrap_or_default()
+}
+
+/// The word of our list for a scheme that cannot pass a proxy.
+fn bound(scheme: &[u8]) -> Option<&'static str> {
     let known = |known: &&&str| known.as_bytes().eq_ignore_ascii_case(scheme);
     BOUND_SCHEMES.iter().find(known).copied()
 }
@@ -146,9 +153,9 @@ pub(super) fn passable(headers: &HeaderMap) -> (Vec<HeaderValue>, Vec<String>) {
         };
         let mut kept = Vec::new();
         for challenge in challenges(text) {
-            let scheme = challenge.split(ENDS_SCHEME).next().unwrap_or_default();
-            if BOUND_SCHEMES.contains(&scheme.to_ascii_lowercase().as_str()) {
-                left_out.push(scheme.to_owned());
+            let scheme = scheme_of(challenge.as_bytes());
+            if bound(scheme).is_some() {
+                left_out.push(String::from_utf8_lossy(scheme).into_owned());
             } else {
                 kept.push(challenge);
             }
