@@ -65,11 +65,9 @@ impl Proxy {
         Ok(Landed::Stored(stored, Outcome::Miss))
     }
 
-    /// The stored package that a manifest belongs to; `None` if the upstream has none.
-    async fn package_of(&self, want: &Want) -> Result<Option<Stored>, Failure> {
-        let (Some(id), Some(version)) = (&want.ask.id, want.version()) else {
-            return Ok(None);
-        };
+    /// The want for the package that a manifest belongs to, with no demand of its own; `None` if the file is of no version.
+    pub(super) fn package_want(&self, want: &Want) -> Option<Want> {
+        let (id, version) = want.ask.id.as_ref().zip(want.version())?;
         let query = Query {
             feed: &want.ask.feed,
             base: "",
@@ -78,7 +76,14 @@ impl Proxy {
             since: want.ask.since,
             via: &want.ask.via,
         };
-        let mut package = self.want(&query, id, version, Content::Package, None);
+        Some(self.want(&query, id, version, Content::Package, None))
+    }
+
+    /// The stored package that a manifest belongs to; `None` if the upstream has none.
+    async fn package_of(&self, want: &Want) -> Result<Option<Stored>, Failure> {
+        let Some(mut package) = self.package_want(want) else {
+            return Ok(None);
+        };
         package.ask.demand = want.ask.demand;
         let epoch = package.gate(self).epoch;
         if want.ask.demand != Demand::Forced

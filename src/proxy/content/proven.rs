@@ -21,8 +21,6 @@ use crate::proxy::fetch::status_failure;
 use crate::proxy::live::lost;
 use crate::proxy::outcome::{Outcome, Reason};
 use crate::proxy::respond::Facts;
-use crate::proxy::route::Content;
-use crate::proxy::view::Query;
 use crate::store::Stored;
 use crate::upstream::{FetchMethod, Fetched};
 
@@ -181,19 +179,17 @@ impl Proxy {
     /// Asks the upstream for a file that is at hand, for its head alone.
     async fn ask_for_proof(&self, want: &Want, stored: Option<Stored>) -> Result<Verdict, Failure> {
         let ask = &want.ask;
-        let of_package = ask.id.as_ref().zip(want.version());
-        if of_package.is_some() {
+        if want.version().is_some() {
             // Whether there is a flat container, the service index says.
             self.model(&ask.feed, &ask.via, ask.since).await?;
         }
-        let (want, stored) = match of_package {
-            Some((id, version)) if self.is_made_of_its_package(want) => {
-                let query = self.query_of(want);
-                let package = self.want(&query, id, version, Content::Package, None);
+        let of_package = self.package_want(want);
+        let (want, stored) = match of_package.filter(|_| self.is_made_of_its_package(want)) {
+            Some(package) => {
                 let stored = self.stored(&package.ask.key).await;
                 (package, stored)
             }
-            _ => (want.clone(), stored),
+            None => (want.clone(), stored),
         };
         let asked_at = self.clock.now();
         let validators = stored.as_ref().map(conditional_of);
@@ -218,17 +214,6 @@ impl Proxy {
             self.note_proof(&want.ask, fetched.heard_by, asked_at);
         }
         Ok(verdict)
-    }
-
-    fn query_of<'a>(&self, want: &'a Want) -> Query<'a> {
-        Query {
-            feed: &want.ask.feed,
-            base: "",
-            query: "",
-            demand: Demand::None,
-            since: want.ask.since,
-            via: &want.ask.via,
-        }
     }
 }
 
