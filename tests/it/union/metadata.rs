@@ -104,6 +104,11 @@ fn with_pages() -> Origin {
     origin
 }
 
+/// Where the package of a leaf is.
+fn content_of(leaf: &serde_json::Value) -> &str {
+    leaf["packageContent"].as_str().expect("an address")
+}
+
 #[tokio::test(start_paused = true)]
 async fn every_link_is_the_unions_and_is_answered() {
     let proxy = union_with(with_pages(), |_| {}).await;
@@ -249,12 +254,8 @@ async fn pages_of_several_members_become_one_index() {
         .get("/v3/registration/semver2/paged/1.1.0.json")
         .await
         .json();
-    assert!(
-        leaf["packageContent"]
-            .as_str()
-            .expect("an address")
-            .contains("/member/company/")
-    );
+    let content = content_of(&leaf);
+    assert!(content.contains("/member/company/"), "{content}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +274,7 @@ async fn a_leaf_that_no_list_names_is_the_first_members_that_has_it() {
     proxy.origin.on("nuget.test/flat/shared/index.json", old);
     pass(seconds(6 * 60)).await;
     let found = proxy.get(&leaf("7.0.0")).await.json();
-    let content = found["packageContent"].as_str().expect("an address");
+    let content = content_of(&found);
     assert!(content.contains("/shared.7.0.0.nupkg"), "{content}");
 }
 
@@ -302,12 +303,8 @@ async fn a_members_page_shows_no_version_that_became_anothers() {
     // Nor does a leaf at the old address describe other bytes than those that are delivered.
     let leaf = page.split("/page/").next().expect("a folder").to_owned() + "/1.1.0.json";
     let leaf = proxy.get(&leaf).await.json();
-    assert!(
-        leaf["packageContent"]
-            .as_str()
-            .expect("an address")
-            .contains("/member/company/")
-    );
+    let content = content_of(&leaf);
+    assert!(content.contains("/member/company/"), "{content}");
 }
 
 #[tokio::test(start_paused = true)]
