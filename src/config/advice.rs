@@ -3,6 +3,7 @@
 //! It refuses to keep the process from starting.
 
 use super::Config;
+use crate::access::rules::Mode;
 
 /// What to warn of, in words.
 #[must_use]
@@ -11,15 +12,15 @@ pub fn advice(config: &Config) -> Vec<String> {
     if !listens_in_the_clear(config) {
         return warnings;
     }
-    for feed in config
-        .proxy
-        .feeds
-        .iter()
-        .filter(|feed| feed.passes_credentials_on())
-    {
+    for feed in &config.proxy.feeds {
+        let what = match feed.clients.mode {
+            Mode::Open => continue,
+            Mode::Own => "asks clients for passwords and tokens",
+            Mode::Passthrough => "passes clients' credentials on",
+        };
         warnings.push(format!(
-            "feed {:?} passes clients' credentials on, and they reach us over plain http: serve it over https, by \
-             tls_listen or a proxy named in trusted_proxies or public_url",
+            "feed {:?} {what}, and they reach us over plain http: serve it over https, by tls_listen or a proxy named in \
+             trusted_proxies or public_url",
             feed.name
         ));
     }
@@ -39,7 +40,6 @@ fn listens_in_the_clear(config: &Config) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::access::rules::Mode;
 
     #[track_caller]
     fn check(change: impl FnOnce(&mut Config), expected: usize) {
@@ -55,6 +55,7 @@ mod tests {
     #[test]
     fn passwords_in_the_clear_are_warned_of() {
         check(|_| {}, 1);
+        check(|config| config.proxy.feeds[0].clients.mode = Mode::Own, 1);
         check(|config| config.server.listen = None, 0);
         check(|config| config.proxy.feeds[0].clients.mode = Mode::Open, 0);
         check(
