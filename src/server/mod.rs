@@ -1,6 +1,6 @@
 //! Listeners: accepting, connection permits, TLS, serving HTTP/1.1 and HTTP/2, draining.
 //!
-//! A connection is accepted only once there is a permit for it; further ones wait in the listen queue. Draining stops
+//! A connection is served only once there is a permit for it; for one too many another makes room. Draining stops
 //! accepting, lets requests under way finish within `shutdown_timeout`, then breaks what is left. It refuses to know
 //! what a request asks: that is `proxy`, reached by one call.
 
@@ -232,7 +232,7 @@ async fn serve<H, F, B, R>(
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
     R: Fn() -> serde_json::Value + Clone + Send + Sync + 'static,
 {

@@ -1,9 +1,11 @@
 //! Accepting connections and serving requests on them, plain or over TLS.
 //!
-//! It refuses to accept what it has no permit for, and to let a failing `accept` end the loop: out of file descriptors,
-//! it waits for some to be freed.
+//! When `max_connections` are open, one more makes those end that have waited longest for a request. It refuses to serve
+//! what it has no permit for, and to let a failing `accept` end the loop: out of file descriptors, it waits for some to
+//! be freed.
 
 mod activity;
+mod seats;
 mod serve;
 
 use std::future::Future;
@@ -22,6 +24,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
+use self::seats::{Seat, Seats, Taken};
 use super::Ended;
 use super::tls::Certificates;
 use crate::proxy::Peer;
@@ -53,6 +56,7 @@ struct Shared {
     permits: Arc<Semaphore>,
     max_permits: u32,
     open: Arc<AtomicUsize>,
+    seats: Arc<Seats>,
     /// Fires when accepting ends and connections finish the request they are at.
     stopping: CancellationToken,
     /// Fires when connections are broken off.
@@ -74,6 +78,11 @@ const ACCEPT_FAILURES: Family = Family {
 const FULL: Family = Family {
     name: "sluice_connection_limit_reached_total",
     help: "Times that a connection had to wait because max_connections were open.",
+    kind: Kind::Counter,
+};
+const MADE_ROOM: Family = Family {
+    name: "sluice_connections_ended_for_others_total",
+    help: "Connections without a request that were ended because max_connections were open.",
     kind: Kind::Counter,
 };
 const OPEN: Family = Family {
@@ -98,6 +107,7 @@ impl Acceptor {
                 permits: Arc::new(Semaphore::new(max_permits as usize)),
                 max_permits,
                 open: Arc::default(),
+                seats: Arc::default(),
                 stopping: CancellationToken::new(),
                 aborting: CancellationToken::new(),
                 telemetry: telemetry.clone(),
@@ -117,7 +127,7 @@ impl Acceptor {
     where
         H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let shared = Arc::clone(&self.shared);
@@ -141,15 +151,16 @@ impl Acceptor {
         S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
         H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let Some(permit) = permit(&self.shared).await else {
             return;
         };
-        let _held = Held::new(permit, &self.shared.open);
+        let held = Held::new(permit, &self.shared);
         Box::pin(serve::secure(
             &self.shared,
+            held.seat(),
             certificates,
             stream,
             addr,
@@ -190,19 +201,19 @@ async fn accept<H, F, B>(shared: &Arc<Shared>, listener: &TcpListener, door: &Do
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let labels = [("listener", shared.name)];
     let mut backoff = FIRST_BACKOFF;
     loop {
-        let Some(permit) = permit(shared).await else {
-            return;
-        };
         match listener.accept().await {
             Ok((stream, addr)) => {
                 backoff = FIRST_BACKOFF;
                 shared.telemetry.add(&ACCEPTED, &labels, 1);
+                let Some(permit) = permit(shared).await else {
+                    return;
+                };
                 let (shared, door, handle) = (Arc::clone(shared), door.clone(), handle.clone());
                 let tasks = shared.tasks.clone();
                 let connection = connection(shared, stream, addr, door, handle, permit);
@@ -223,12 +234,27 @@ where
     }
 }
 
+/// Between two looks for connections that could make room: each that is served now waits for its next request later.
+const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// The share of the connections that make room at once, so that a crowd of newcomers is let in without a wait for each.
+const ROOM_SHARE: usize = 64;
+
+/// A permit for a connection that is there already.
 async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
         return Some(permit);
     }
-    shared.telemetry.add(&FULL, &[("listener", shared.name)], 1);
-    Arc::clone(&shared.permits).acquire_owned().await.ok()
+    let labels = [("listener", shared.name)];
+    shared.telemetry.add(&FULL, &labels, 1);
+    loop {
+        let most = shared.limits.max_connections.div_ceil(ROOM_SHARE);
+        let ended = shared.seats.make_room(most);
+        shared.telemetry.add(&MADE_ROOM, &labels, ended as u64);
+        let permit = Arc::clone(&shared.permits).acquire_owned();
+        if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, permit).await {
+            return permit.ok();
+        }
+    }
 }
 
 /// Errors of a connection that ended before it was accepted (accept(2), "Error handling").
@@ -242,19 +268,25 @@ fn concerns_one_connection(error: &io::Error) -> bool {
     )
 }
 
-/// A connection's permit, and its place in the count of open ones.
+/// A connection's permit, its seat, and its place in the count of open ones.
 struct Held {
     _permit: OwnedSemaphorePermit,
     open: Arc<AtomicUsize>,
+    taken: Taken,
 }
 
 impl Held {
-    fn new(permit: OwnedSemaphorePermit, open: &Arc<AtomicUsize>) -> Self {
-        open.fetch_add(1, Relaxed);
+    fn new(permit: OwnedSemaphorePermit, shared: &Shared) -> Self {
+        shared.open.fetch_add(1, Relaxed);
         Self {
             _permit: permit,
-            open: Arc::clone(open),
+            open: Arc::clone(&shared.open),
+            taken: shared.seats.take(),
         }
+    }
+
+    fn seat(&self) -> &Arc<Seat> {
+        &self.taken.0
     }
 }
 
@@ -283,19 +315,28 @@ async fn connection<H, F, B>(
 ) where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     // Held to the end of the connection, however it ends.
-    let _held = Held::new(permit, &shared.open);
+    let held = Held::new(permit, &shared);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     match door {
-        Door::Plain => serve::plain(&shared, stream, addr, handle).await,
+        Door::Plain => serve::plain(&shared, held.seat(), stream, addr, handle).await,
         // Boxed: a plain connection must not carry the state of a handshake and of HTTP/2 about.
         Door::Tls(certificates) => {
-            Box::pin(serve::secure(&shared, &certificates, stream, addr, handle)).await;
+            let seat = held.seat();
+            Box::pin(serve::secure(
+                &shared,
+                seat,
+                &certificates,
+                stream,
+                addr,
+                handle,
+            ))
+            .await;
         }
     }
 }

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response};
@@ -23,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::activity::{Activity, Still, Watched};
+use super::seats::{Seat, Seated};
 use crate::proxy::{Peer, Scheme, Transport};
 use crate::server::io::{Patient, Stream};
 use crate::server::tls::Certificates;
@@ -47,11 +49,16 @@ const HANDSHAKE_FAILURES: Family = Family {
 };
 
 /// Serves a plain connection.
-pub(super) async fn plain<H, F, B>(shared: &Shared, stream: TcpStream, addr: SocketAddr, handle: H)
-where
+pub(super) async fn plain<H, F, B>(
+    shared: &Shared,
+    seat: &Arc<Seat>,
+    stream: TcpStream,
+    addr: SocketAddr,
+    handle: H,
+) where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let peer = Peer {
@@ -60,12 +67,13 @@ where
         transport: TRANSPORT,
     };
     let stream = Stream::new(stream, shared.limits.write_timeout);
-    http1(shared, stream, peer, handle).await;
+    http1(shared, seat, stream, peer, handle).await;
 }
 
 /// Serves a connection that begins with a TLS handshake.
 pub(super) async fn secure<S, H, F, B>(
     shared: &Shared,
+    seat: &Arc<Seat>,
     certificates: &Certificates,
     stream: S,
     addr: SocketAddr,
@@ -74,7 +82,7 @@ pub(super) async fn secure<S, H, F, B>(
     S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let stream = Patient::new(stream, shared.limits.write_timeout);
@@ -85,6 +93,7 @@ pub(super) async fn secure<S, H, F, B>(
         // No request is under way yet that could be finished.
         () = shared.stopping.cancelled() => return,
         () = shared.aborting.cancelled() => return,
+        () = seat.wanted() => return,
     };
     let failed = |cause: &'static str| {
         let labels = [("listener", shared.name), ("cause", cause)];
@@ -111,23 +120,30 @@ pub(super) async fn secure<S, H, F, B>(
     };
     let stream = TokioIo::new(stream);
     if is_h2 {
-        http2(shared, stream, peer, handle).await;
+        http2(shared, seat, stream, peer, handle).await;
     } else {
-        http1(shared, stream, peer, handle).await;
+        http1(shared, seat, stream, peer, handle).await;
     }
 }
 
-async fn http1<I, H, F, B>(shared: &Shared, stream: I, peer: Peer, handle: H)
+/// Room that a connection which makes room for another has to end well: it may be sending its last bytes.
+const ROOM_GRACE: Duration = Duration::from_millis(50);
+
+async fn http1<I, H, F, B>(shared: &Shared, seat: &Arc<Seat>, stream: I, peer: Peer, handle: H)
 where
     I: Read + Write + Unpin,
     H: Fn(Request<Incoming>, Peer) -> F,
     F: Future<Output = Response<B>>,
-    B: Body<Data = Bytes> + 'static,
+    B: Body<Data = Bytes> + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let service = service_fn(move |request| {
+        let busy = seat.begin();
         let answer = handle(request, peer);
-        async move { Ok::<_, std::convert::Infallible>(answer.await) }
+        async move {
+            let answer = answer.await;
+            Ok::<_, std::convert::Infallible>(answer.map(|body| Seated::new(body, busy)))
+        }
     });
     let limits = &shared.limits;
     let mut serving = pin!(
@@ -142,6 +158,7 @@ where
             .serve_connection(stream, service)
     );
     let mut stopping = pin!(shared.stopping.cancelled());
+    let mut leaving = pin!(leaving(seat));
     let mut stopped = false;
     let served = loop {
         tokio::select! {
@@ -150,6 +167,11 @@ where
                 stopped = true;
                 serving.as_mut().graceful_shutdown();
             }
+            () = seat.wanted(), if !stopped => {
+                stopped = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = leaving.as_mut() => return,
             () = shared.aborting.cancelled() => return,
         }
     };
@@ -158,22 +180,33 @@ where
     }
 }
 
-async fn http2<I, H, F, B>(shared: &Shared, stream: I, peer: Peer, handle: H)
+/// Returns once a connection has had its time to make room for another. A request that came at the last moment is
+/// answered.
+async fn leaving(seat: &Seat) {
+    seat.wanted().await;
+    tokio::time::sleep(ROOM_GRACE).await;
+    if !seat.is_waiting() {
+        std::future::pending::<()>().await;
+    }
+}
+
+async fn http2<I, H, F, B>(shared: &Shared, seat: &Arc<Seat>, stream: I, peer: Peer, handle: H)
 where
     I: Read + Write + Unpin,
     H: Fn(Request<Incoming>, Peer) -> F,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let activity = Arc::new(Activity::default());
     let begun = Arc::clone(&activity);
     let service = service_fn(move |request| {
-        let underway = begun.begin();
+        let (underway, busy) = (begun.begin(), seat.begin());
         let answer = handle(request, peer);
         async move {
             let answer = answer.await;
-            Ok::<_, std::convert::Infallible>(answer.map(|body| Watched::new(body, underway)))
+            let watched = |body| Seated::new(Watched::new(body, underway), busy);
+            Ok::<_, std::convert::Infallible>(answer.map(watched))
         }
     });
     let limits = &shared.limits;
@@ -192,6 +225,7 @@ where
             .serve_connection(stream, service)
     );
     let mut stopping = pin!(shared.stopping.cancelled());
+    let mut leaving = pin!(leaving(seat));
     let mut stopped = false;
     let served = loop {
         let still = activity.still(limits.header_timeout, limits.write_timeout);
@@ -205,6 +239,11 @@ where
                 stopped = true;
                 serving.as_mut().graceful_shutdown();
             }
+            () = seat.wanted(), if !stopped => {
+                stopped = true;
+                serving.as_mut().graceful_shutdown();
+            }
+            () = leaving.as_mut() => return,
             still = still => {
                 // A client that does not answer our goodbye either is gone.
                 if still == Still::Stalled || stopped || activity.is_untouched() {

@@ -44,7 +44,7 @@ async fn serve<H, F, B>(acceptor: &Acceptor, handle: H) -> SocketAddr
 where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
-    B: Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -81,51 +81,94 @@ async fn several_requests_use_one_connection() {
     assert_eq!(acceptor.open(), 1);
 }
 
-#[tokio::test]
-async fn a_connection_beyond_the_limit_waits_until_another_ends() {
+/// Serves at most `max_connections`; a request for `/slow` says that it came and then waits for the gate.
+async fn serve_slowly(
+    max_connections: usize,
+    gate: &Arc<Notify>,
+    began: &Arc<Notify>,
+) -> (Acceptor, SocketAddr) {
     let acceptor = acceptor(Limits {
-        max_connections: 1,
+        max_connections,
         ..limits()
     });
-    let address = serve(&acceptor, hello).await;
+    let (began, gate) = (Arc::clone(began), Arc::clone(gate));
+    let address = serve(&acceptor, move |request: Request<Incoming>, peer| {
+        let (began, gate) = (Arc::clone(&began), Arc::clone(&gate));
+        async move {
+            if request.uri().path() == "/slow" {
+                began.notify_one();
+                gate.notified().await;
+            }
+            hello(request, peer).await
+        }
+    })
+    .await;
+    (acceptor, address)
+}
+
+const SLOW: &[u8] = b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n";
+
+#[tokio::test]
+async fn a_connection_beyond_the_limit_waits_while_all_others_are_served() {
+    let (gate, began) = (Arc::default(), Arc::default());
+    let (acceptor, address) = serve_slowly(1, &gate, &began).await;
     let mut first = TcpStream::connect(address).await.unwrap();
-    first.write_all(GET).await.unwrap();
-    read_hello(&mut first).await;
+    first.write_all(SLOW).await.unwrap();
+    began.notified().await;
     let mut second = TcpStream::connect(address).await.unwrap();
     second.write_all(GET).await.unwrap();
-    // The first is served again while the second waits, which shows that the second was not.
-    first.write_all(GET).await.unwrap();
-    read_hello(&mut first).await;
+    let waiting = tokio::time::timeout(LOOK_AGAIN * 4, second.read(&mut [0; 16])).await;
+    assert!(waiting.is_err(), "the second was served beside the first");
     assert_eq!(acceptor.open(), 1);
-    drop(first);
+    gate.notify_one();
+    // The answer that was under way arrives whole, and then its connection makes room.
+    let answer = read_hello(&mut first).await;
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
     read_hello(&mut second).await;
+    assert_eq!(first.read(&mut [0; 16]).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn who_only_holds_connections_open_keeps_nobody_out() {
+    let (gate, began) = (Arc::default(), Arc::default());
+    let (acceptor, address) = serve_slowly(4, &gate, &began).await;
+    let mut busy = TcpStream::connect(address).await.unwrap();
+    busy.write_all(SLOW).await.unwrap();
+    began.notified().await;
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    let mut half = TcpStream::connect(address).await.unwrap();
+    half.write_all(b"GET / HTTP/1.1\r\nhost:").await.unwrap();
+    let mut kept = TcpStream::connect(address).await.unwrap();
+    kept.write_all(GET).await.unwrap();
+    read_hello(&mut kept).await;
+    let mut newcomers = Vec::new();
+    for _ in 0..3 {
+        let mut newcomer = TcpStream::connect(address).await.unwrap();
+        newcomer.write_all(SLOW).await.unwrap();
+        began.notified().await;
+        newcomers.push(newcomer);
+    }
+    // One after the other, those that waited have ended, and no answer was broken off.
+    for waiting in [&mut silent, &mut half, &mut kept] {
+        let ended = waiting.read(&mut [0; 16]).await;
+        assert!(matches!(ended, Ok(0) | Err(_)), "{ended:?}");
+    }
+    assert_eq!(acceptor.open(), 4);
+    gate.notify_waiters();
+    for served in newcomers.iter_mut().chain([&mut busy]) {
+        read_hello(served).await;
+    }
 }
 
 #[tokio::test]
 async fn draining_finishes_requests_closes_idle_connections_and_accepts_no_more() {
-    let acceptor = acceptor(limits());
-    let (began, gate) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let address = {
-        let (began, gate) = (Arc::clone(&began), Arc::clone(&gate));
-        serve(&acceptor, move |request: Request<Incoming>, peer| {
-            let (began, gate) = (Arc::clone(&began), Arc::clone(&gate));
-            async move {
-                if request.uri().path() == "/slow" {
-                    began.notify_one();
-                    gate.notified().await;
-                }
-                hello(request, peer).await
-            }
-        })
-        .await
-    };
+    let (gate, began) = (Arc::default(), Arc::default());
+    let (acceptor, address) = serve_slowly(16, &gate, &began).await;
     let mut idle = TcpStream::connect(address).await.unwrap();
     idle.write_all(GET).await.unwrap();
     read_hello(&mut idle).await;
     let mut busy = TcpStream::connect(address).await.unwrap();
-    busy.write_all(b"GET /slow HTTP/1.1\r\nhost: a\r\n\r\n")
-        .await
-        .unwrap();
+    busy.write_all(SLOW).await.unwrap();
     began.notified().await;
 
     let draining = acceptor.drain(Duration::from_secs(600));

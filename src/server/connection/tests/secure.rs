@@ -54,7 +54,7 @@ impl Scene {
     where
         H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
         F: Future<Output = Response<B>> + Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
+        B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
         let (near, far) = tokio::io::duplex(64 << 10);
@@ -156,19 +156,14 @@ async fn the_client_chooses_between_http_1_and_2_and_bodies_are_copied_to_both()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_handshake_that_does_not_end_holds_its_permit_no_longer_than_allowed() {
-    let scene = Scene::new(Limits {
-        max_connections: 1,
-        ..limits()
-    });
+async fn a_handshake_that_does_not_end_is_given_up() {
+    let scene = Scene::new(limits());
     let mut silent = scene.pipe(seen);
     // The beginning of a TLS record, and no more.
     silent.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
-    tokio::task::yield_now().await;
     let began = tokio::time::Instant::now();
-    let mut client = scene.h2(scene.pipe(seen)).await;
+    let _ = silent.read_to_end(&mut Vec::new()).await;
     assert_eq!(began.elapsed().as_secs(), 10);
-    assert!(client.get("/").await.is_ok());
     assert!(
         scene.metric(
             "sluice_tls_handshake_failures_total{listener=\"clients\",cause=\"timed-out\"} 1"
@@ -185,6 +180,28 @@ async fn a_handshake_that_does_not_end_holds_its_permit_no_longer_than_allowed()
         scene
             .metric("sluice_tls_handshake_failures_total{listener=\"clients\",cause=\"failed\"} 1")
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn handshakes_and_connections_without_requests_make_room_for_others() {
+    let scene = Scene::new(Limits {
+        max_connections: 1,
+        ..limits()
+    });
+    let mut silent = scene.pipe(seen);
+    silent.write_all(&[0x16, 0x03, 0x01]).await.unwrap();
+    tokio::task::yield_now().await;
+    let began = tokio::time::Instant::now();
+    for protocol in [H2, H1] {
+        // No request, and for HTTP/2 no preface.
+        scene.shake(scene.pipe(seen), &[protocol]).await;
+    }
+    let mut idle = scene.h2(scene.pipe(seen)).await;
+    assert!(idle.get("/").await.is_ok());
+    let mut client = scene.h2(scene.pipe(seen)).await;
+    assert!(client.get("/").await.is_ok());
+    assert!(began.elapsed() < Duration::from_secs(1));
+    assert!(idle.get("/").await.is_err());
 }
 
 #[tokio::test(start_paused = true)]
