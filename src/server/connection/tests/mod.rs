@@ -2,6 +2,7 @@
 //!
 //! A test of a limit runs on a paused clock, which jumps to the limit as soon as nothing but time can go on.
 
+mod framing;
 mod secure;
 
 use std::collections::VecDeque;
