@@ -14,13 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 /// The flights under way, one per key. Clones share them.
 pub struct Flights<K, S> {
-    inner: Arc<Inner<K, S>>,
-}
-
-struct Inner<K, S> {
-    state: Mutex<State<K, S>>,
-    /// How many flights without readers may go on.
-    max_abandoned: usize,
+    state: Arc<Mutex<State<K, S>>>,
 }
 
 struct State<K, S> {
@@ -28,7 +22,22 @@ struct State<K, S> {
     open: HashMap<K, Arc<Shared<S>>>,
     /// Flights without readers, the oldest first, by number.
     abandoned: VecDeque<(u64, CancellationToken)>,
+    /// How many flights without readers may go on.
+    max_abandoned: usize,
     next_number: u64,
+}
+
+impl<K: Eq + Hash, S> State<K, S> {
+    /// Cancels flights without readers until no more than may go on are left, the oldest first.
+    fn cancel_surplus(&mut self) {
+        while self.abandoned.len() > self.max_abandoned
+            && let Some((number, oldest)) = self.abandoned.pop_front()
+        {
+            // Out of the map in the same breath: nobody joins a flight that is about to end.
+            self.open.retain(|_, shared| shared.number != number);
+            oldest.cancel();
+        }
+    }
 }
 
 /// What a flight's leader and its readers share.
@@ -36,7 +45,7 @@ struct Shared<S> {
     number: u64,
     /// A receiver that is cloned for each reader; the sender is the leader's alone, so a leader that is gone is seen.
     state: watch::Receiver<S>,
-    /// Tickets given out. Changed only under the lock of `Inner::state`.
+    /// Tickets given out. Changed only under the lock of `Flights::state`.
     readers: Mutex<usize>,
     cancelled: CancellationToken,
 }
@@ -83,14 +92,19 @@ impl<K: Clone + Eq + Hash, S> Flights<K, S> {
         let state = State {
             open: HashMap::new(),
             abandoned: VecDeque::new(),
+            max_abandoned,
             next_number: 0,
         };
         Self {
-            inner: Arc::new(Inner {
-                state: Mutex::new(state),
-                max_abandoned,
-            }),
+            state: Arc::new(Mutex::new(state)),
         }
+    }
+
+    /// Cancels every flight without readers, those that lose their last one from now on too: for the end of the process.
+    pub fn cancel_abandoned(&self) {
+        let mut state = self.lock();
+        state.max_abandoned = 0;
+        state.cancel_surplus();
     }
 
     /// Joins the flight for `key`, or opens it in state `initial`.
@@ -147,14 +161,14 @@ impl<K: Clone + Eq + Hash, S> Flights<K, S> {
 
 impl<K, S> Flights<K, S> {
     fn lock(&self) -> MutexGuard<'_, State<K, S>> {
-        lock(&self.inner.state)
+        lock(&self.state)
     }
 }
 
 impl<K, S> Clone for Flights<K, S> {
     fn clone(&self) -> Self {
         Self {
-            inner: Arc::clone(&self.inner),
+            state: Arc::clone(&self.state),
         }
     }
 }
@@ -207,13 +221,7 @@ impl<K: Eq + Hash, S> Drop for Ticket<K, S> {
         state
             .abandoned
             .push_back((self.shared.number, self.shared.cancelled.clone()));
-        if state.abandoned.len() > self.flights.inner.max_abandoned
-            && let Some((number, oldest)) = state.abandoned.pop_front()
-        {
-            // Out of the map in the same breath: nobody joins a flight that is about to end.
-            state.open.retain(|_, shared| shared.number != number);
-            oldest.cancel();
-        }
+        state.cancel_surplus();
     }
 }
 
@@ -406,6 +414,20 @@ mod tests {
         assert!(!lead_a.shared.cancelled.is_cancelled());
         assert!(leads[0].shared.cancelled.is_cancelled());
         assert!(!leads[1].shared.cancelled.is_cancelled());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn at_the_end_flights_without_readers_are_cancelled() {
+        let flights = flights();
+        let (reader, with_reader) = lead(&flights, "reader");
+        let (abandoned, without_reader) = lead(&flights, "abandoned");
+        drop(abandoned);
+        flights.cancel_abandoned();
+        without_reader.cancelled().await;
+        assert!(!with_reader.shared.cancelled.is_cancelled());
+        drop(reader);
+        with_reader.cancelled().await;
+        assert!(flights.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

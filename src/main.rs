@@ -391,7 +391,7 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     tasks.spawn("reload", reload.obey(orders));
     let ended = server::run(
         settings,
-        proxy,
+        proxy.clone(),
         listeners,
         self_check,
         Control { reloader, signals },
@@ -400,6 +400,7 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     )
     .await;
     tracing::info!(?ended, "stopped serving");
+    proxy.end_fetches();
     let limit = match ended {
         Ended::Drained | Ended::Expired => CLOSE_LIMIT,
         Ended::Interrupted => Duration::ZERO,

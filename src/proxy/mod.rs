@@ -239,6 +239,12 @@ impl Proxy {
         Ok(proxy)
     }
 
+    /// Ends the fetches that nobody waits for, now and as soon as nobody does: for the end of the process.
+    pub fn end_fetches(&self) {
+        self.documents.cancel_abandoned();
+        self.contents.cancel_abandoned();
+    }
+
     /// Answers one request.
     pub async fn handle<B>(&self, request: Request<B>, peer: Peer) -> Response<Body>
     where
