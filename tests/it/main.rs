@@ -21,6 +21,7 @@ mod chain;
 mod clients;
 mod content;
 mod crawl;
+mod drain;
 mod epochs;
 mod faults;
 mod feeds;
