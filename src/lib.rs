@@ -69,6 +69,8 @@
 //!    (it costs the memory of 404s and of raised epochs).
 //! 10. Only `respond` picks status codes (hyper alone answers what it cannot parse); only [`store`] touches data files;
 //!     only [`upstream::connect`] opens outgoing sockets; only [`tasks`] spawns; only [`mapped`] is unsafe.
+//!
+#![doc = include_str!("threat_model.md")]
 
 pub mod access;
 pub mod cache;
