@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use http::{HeaderMap, HeaderName, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
 use ipnet::IpNet;
 
 /// Which family of forwarded headers trusted peers send. Only one is read: a client could slip in the other.
@@ -125,10 +125,7 @@ impl Settings {
         } else {
             Forwarded::default()
         };
-        let own_host = match uri.authority() {
-            Some(authority) => authority.as_str(),
-            None => last(headers, &header::HOST).unwrap_or(""),
-        };
+        let own_host = own_host(headers, uri)?;
         let host = forwarded.host.as_deref().unwrap_or(own_host);
         if !is_host(host) {
             return Err(malformed(
@@ -241,6 +238,21 @@ pub(super) fn last<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a 
     // What is no text is no element either, and must not be taken for an absent header.
     let text = value.to_str().unwrap_or("\u{fffd}");
     text.rsplit(',').next().map(str::trim)
+}
+
+/// Whom a request is addressed to. Of two `Host` lines one server would believe the first and another the last (RFC 9112
+/// section 3.2).
+fn own_host<'a>(headers: &'a HeaderMap, uri: &'a Uri) -> Result<&'a str, AddressError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let (host, second) = (hosts.next(), hosts.next());
+    let text = |value: &'a HeaderValue| value.to_str().unwrap_or_default();
+    if let Some(second) = second {
+        return Err(malformed("Host", text(second), "no second Host"));
+    }
+    Ok(match uri.authority() {
+        Some(authority) => authority.as_str(),
+        None => host.map(text).unwrap_or_default(),
+    })
 }
 
 fn scheme(value: &str) -> Result<String, AddressError> {

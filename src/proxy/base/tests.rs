@@ -79,7 +79,7 @@ fn tls_of_ours_makes_the_scheme_and_http_2_names_the_host_in_the_uri() {
     let find = |lines: &[(&'static str, &'static str)], peer: &str| {
         let lines = lines.iter().map(|(name, value)| {
             let name = HeaderName::from_static(name);
-            (name, header::HeaderValue::from_static(value))
+            (name, HeaderValue::from_static(value))
         });
         let headers: HeaderMap = lines.collect();
         let peer = peer.parse().expect("a peer");
@@ -136,6 +136,9 @@ fn what_is_malformed_is_refused() {
     refused(STRANGER, &[]);
     refused(STRANGER, &[("host", "")]);
     refused(STRANGER, &[("host", "a b")]);
+    refused(STRANGER, &[("host", "a,b")]);
+    refused(STRANGER, &[HOST, HOST]);
+    refused(TRUSTED, &[HOST, ("host", "b"), ("x-forwarded-host", "c")]);
     refused(STRANGER, &[("host", "a/b")]);
     refused(STRANGER, &[("host", "user@a")]);
     refused(STRANGER, &[("host", "a:99999")]);
