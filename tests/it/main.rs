@@ -56,6 +56,7 @@ mod shapes;
 mod signatures;
 mod stale;
 mod symbols;
+mod targets;
 mod tidy;
 mod tls;
 mod tools;
