@@ -9,6 +9,7 @@ mod lead;
 mod list;
 mod manifest;
 mod proven;
+mod stream;
 
 use std::io::{Read, Seek};
 
