@@ -119,6 +119,7 @@ pub(super) fn conditional_of(stored: &Stored) -> Conditional {
     Conditional {
         etag: validator.etag.clone(),
         last_modified: validator.last_modified.clone(),
+        rest: None,
     }
 }
 

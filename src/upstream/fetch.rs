@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{
-    ACCEPT_ENCODING, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, USER_AGENT, VIA,
+    ACCEPT_ENCODING, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, USER_AGENT,
+    VIA,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
 use http_body::Body as _;
@@ -48,13 +49,36 @@ pub enum Accept {
     Document,
 }
 
-/// Validators of the stored response, as the upstream wrote them: nuget.org's entity tag has no quotes (2.8.3).
+/// Under which conditions, and of which bytes. Validators are those of what is at hand, as the upstream wrote them:
+/// nuget.org's entity tag has no quotes (2.8.3).
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub struct Conditional {
     /// Sent as `If-None-Match`.
     pub etag: Option<HeaderValue>,
     /// Sent as `If-Modified-Since`.
     pub last_modified: Option<HeaderValue>,
+    /// Only these bytes.
+    pub rest: Option<Rest>,
+}
+
+/// The rest of a body that broke off.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Rest {
+    /// Offset of the first byte that is missing.
+    pub first: u64,
+    /// Offset of the last byte of the whole. Always named: blob storage speaks its protocol of 2009 with whoever names no
+    /// later one, and that knows no range without an end (Azure, "Specifying the range header for Blob service
+    /// operations").
+    pub last: u64,
+    /// Sent as `If-Range`: a strong entity tag (RFC 9110 section 13.1.5).
+    pub if_range: Option<HeaderValue>,
+}
+
+impl Rest {
+    /// Its value as `Range`.
+    fn range(&self) -> Option<HeaderValue> {
+        HeaderValue::try_from(format!("bytes={}-{}", self.first, self.last)).ok()
+    }
 }
 
 /// A read.
@@ -209,7 +233,7 @@ impl Shared {
         address: &Address,
     ) -> Result<Answer, UpstreamError> {
         let asked = self.clock.instant();
-        let mut pauses = Pauses::new(retry::chance());
+        let mut pauses = Pauses::by_chance();
         let mut last = None;
         let outcome = tokio::select! {
             biased;
@@ -245,7 +269,7 @@ impl Shared {
     ) -> Option<Result<Answer, UpstreamError>> {
         loop {
             let began = self.clock.instant();
-            let mut pause = pauses.next();
+            let mut pause = pauses.lengthen();
             match self.attempt(line, fetch, address).await {
                 Ok(answer) if !retry::is_passing(answer.response.status()) => {
                     return Some(Ok(answer));
@@ -398,12 +422,15 @@ impl Shared {
         };
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static(coding));
         if let Some(validators) = &fetch.validators {
+            let rest = validators.rest.as_ref();
             for (name, value) in [
-                (IF_NONE_MATCH, &validators.etag),
-                (IF_MODIFIED_SINCE, &validators.last_modified),
+                (IF_NONE_MATCH, validators.etag.clone()),
+                (IF_MODIFIED_SINCE, validators.last_modified.clone()),
+                (IF_RANGE, rest.and_then(|rest| rest.if_range.clone())),
+                (RANGE, rest.and_then(Rest::range)),
             ] {
                 if let Some(value) = value {
-                    headers.insert(name, value.clone());
+                    headers.insert(name, value);
                 }
             }
         }

@@ -17,13 +17,19 @@ pub(super) const FIRST_PAUSE: Duration = Duration::from_millis(100);
 /// The longest pause: with a hold of 15 s there are some ten attempts.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
-/// The pauses between the attempts of one request.
+/// The pauses between attempts of one thing.
 #[derive(Debug)]
-pub(super) struct Pauses {
+pub struct Pauses {
     next: Duration,
 }
 
 impl Pauses {
+    /// Pauses that nobody else shares.
+    #[must_use]
+    pub fn by_chance() -> Self {
+        Self::new(chance())
+    }
+
     /// `chance` picks the first pause between its bounds.
     pub(super) fn new(chance: u8) -> Self {
         Self {
@@ -31,7 +37,8 @@ impl Pauses {
         }
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    /// The next pause, twice as long as the one before up to a limit.
+    pub fn lengthen(&mut self) -> Duration {
         let pause = self.next.min(LONGEST_PAUSE);
         self.next = pause * 2;
         pause
@@ -132,7 +139,7 @@ mod tests {
     fn pauses_double_up_to_a_limit() {
         let millis = |chance| {
             let mut pauses = Pauses::new(chance);
-            [(); 7].map(|()| pauses.next().as_millis())
+            [(); 7].map(|()| pauses.lengthen().as_millis())
         };
         assert_eq!(millis(0), [100, 200, 400, 800, 1600, 2000, 2000]);
         assert_eq!(millis(255), [200, 400, 800, 1600, 2000, 2000, 2000]);

@@ -27,6 +27,11 @@ async fn a_read_carries_ours_and_nothing_else() {
     read.validators = Some(Conditional {
         etag: Some(HeaderValue::from_static("0x8DC")),
         last_modified: Some(HeaderValue::from_static("Sun, 06 Nov 1994 08:49:37 GMT")),
+        rest: Some(Rest {
+            first: 500,
+            last: 999,
+            if_range: Some(HeaderValue::from_static("\"0x8DD\"")),
+        }),
     });
     let fetched = bench.upstream.fetch(read).await.unwrap();
     assert_eq!(fetched.length, Some(5));
@@ -46,6 +51,8 @@ async fn a_read_carries_ours_and_nothing_else() {
             "host: home.test",
             "if-modified-since: Sun, 06 Nov 1994 08:49:37 GMT",
             "if-none-match: 0x8DC",
+            "if-range: \"0x8DD\"",
+            "range: bytes=500-999",
             "user-agent: Sluice/test",
             "via: 1.1 edge, 2 inner, 1.1 sluice-0badcafe",
         ]
