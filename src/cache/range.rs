@@ -1,4 +1,4 @@
-//! Byte ranges of a request (RFC 9110 section 14).
+//! Byte ranges of a request, and of an answer (RFC 9110 section 14).
 
 /// What a `Range` header asks of a body.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -82,9 +82,59 @@ impl Asked {
     }
 }
 
+/// Which bytes of which whole a 206 brings, by its `Content-Range`.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub struct Part {
+    /// Offset of the first byte.
+    pub start: u64,
+    /// Offset behind the last byte.
+    pub end: u64,
+    /// Length of the whole.
+    pub total: u64,
+}
+
+impl Part {
+    /// Reads the value of a `Content-Range` header; `None` if it names no bytes, no total, or bytes that cannot be.
+    #[must_use]
+    pub fn read(value: &str) -> Option<Self> {
+        let (unit, spec) = value.trim().split_once(' ')?;
+        let (bytes, total) = spec.trim().split_once('/')?;
+        let (first, last) = bytes.split_once('-')?;
+        let (first, last, total) = (number(first)?, number(last)?, number(total)?);
+        let is_part = unit.eq_ignore_ascii_case("bytes") && first <= last && last < total;
+        is_part.then(|| Self {
+            start: first,
+            end: last + 1,
+            total,
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_part_names_its_bytes_and_the_whole() {
+        let part = |start, end, total| Some(Part { start, end, total });
+        for (value, expected) in [
+            ("bytes 0-0/1", part(0, 1, 1)),
+            ("bytes 5-9/10", part(5, 10, 10)),
+            (" Bytes  5-7/10 ", part(5, 8, 10)),
+            ("bytes 5-9/*", None),
+            ("bytes */10", None),
+            ("bytes 5-4/10", None),
+            ("bytes 5-10/10", None),
+            ("bytes 5-9", None),
+            ("bytes=5-9/10", None),
+            ("items 5-9/10", None),
+            ("bytes -9/10", None),
+            ("bytes 5-99999999999999999999999/10", None),
+            ("", None),
+        ] {
+            assert_eq!(Part::read(value), expected, "{value:?}");
+        }
+    }
 
     #[track_caller]
     fn check(value: &str, length: u64, expected: Satisfied) {
