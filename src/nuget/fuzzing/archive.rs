@@ -7,7 +7,8 @@ use flate2::Crc;
 use crate::nuget::id::PackageId;
 use crate::nuget::nupkg::nuspec::read;
 use crate::nuget::nupkg::{
-    MAX_NUSPEC_BYTES, PackageFault, TailVerdict, check_nuspec, check_package, check_tail, nuspec_of,
+    MAX_NUSPEC_BYTES, PackageFault, TailVerdict, check_entries, check_nuspec, check_package,
+    check_tail, nuspec_of,
 };
 use crate::nuget::push::PushPeek;
 use crate::nuget::version::Version;
@@ -61,6 +62,8 @@ fn write_nuspec(id: &PackageId, version: &Version) -> Vec<u8> {
 /// recognised when it is pushed.
 pub(crate) fn package(data: &[u8]) {
     let total = u64::try_from(data.len()).unwrap_or(u64::MAX);
+    let entries = check_entries(Cursor::new(data));
+    assert!(!matches!(entries, Err(PackageFault::Io(_))));
     let nuspec = match nuspec_of(Cursor::new(data)) {
         Ok(nuspec) => nuspec,
         Err(fault) => {

@@ -112,9 +112,23 @@ pub(super) struct Entry {
 
 /// Walks the whole directory, which `reader` begins with, and gives the first root nuspec.
 pub(super) fn walk(reader: impl Read, directory: Directory) -> Result<Entry, PackageFault> {
+    let mut nuspec = None;
+    each(reader, directory, |name, entry| {
+        if nuspec.is_none() && is_root_nuspec(name) {
+            nuspec = Some(entry);
+        }
+    })?;
+    nuspec.ok_or(PackageFault::NoNuspec)
+}
+
+/// Walks the whole directory, which `reader` begins with, and shows each file with its name.
+pub(super) fn each(
+    reader: impl Read,
+    directory: Directory,
+    mut see: impl FnMut(&[u8], Entry),
+) -> Result<(), PackageFault> {
     let Extent { start, entries, .. } = directory.extent;
     let mut reader = reader.take(directory.end.saturating_sub(start));
-    let mut nuspec = None;
     let mut variable = Vec::new();
     for _ in 0..entries {
         let mut fixed = [0; CENTRAL_BYTES];
@@ -142,11 +156,9 @@ pub(super) fn walk(reader: impl Read, directory: Directory) -> Result<Entry, Pac
         {
             return broken("an entry does not lie before it");
         }
-        if nuspec.is_none() && is_root_nuspec(name) {
-            nuspec = Some(Entry { packing, offset });
-        }
+        see(name, Entry { packing, offset });
     }
-    nuspec.ok_or(PackageFault::NoNuspec)
+    Ok(())
 }
 
 fn read_exact(reader: &mut impl Read, buffer: &mut [u8]) -> Result<(), PackageFault> {

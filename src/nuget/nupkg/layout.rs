@@ -63,7 +63,8 @@ pub(in crate::nuget) struct Packing {
     pub(super) crc: u32,
     /// Length of the packed data, unless an extra field or a descriptor behind the data has it.
     pub(super) packed_bytes: u64,
-    unpacked_bytes: u32,
+    /// Length of the data unpacked, likewise.
+    pub(super) unpacked_bytes: u64,
 }
 
 impl Packing {
@@ -79,13 +80,13 @@ impl Packing {
             method,
             crc: u32_at(bytes, at + 8)?,
             packed_bytes: u32_at(bytes, at + 12)?.into(),
-            unpacked_bytes: u32_at(bytes, at + 16)?,
+            unpacked_bytes: u32_at(bytes, at + 16)?.into(),
         })
     }
 
     /// Where a zip64 field has the length of the packed data: behind that of the unpacked, if it has that.
     fn packed_bytes_at(&self) -> usize {
-        if self.unpacked_bytes == IN_ZIP64_32 {
+        if self.unpacked_bytes == u64::from(IN_ZIP64_32) {
             8
         } else {
             0
@@ -107,7 +108,7 @@ impl Packing {
 #[derive(Clone, Copy, Debug)]
 pub(in crate::nuget) struct Local {
     pub(in crate::nuget) packing: Packing,
-    name_bytes: u16,
+    pub(super) name_bytes: u16,
     extra_bytes: u16,
 }
 
@@ -169,6 +170,11 @@ impl Central {
     pub(super) fn resolve(self, extra: &[u8]) -> Option<(Packing, u64)> {
         let (mut packing, mut offset) = (self.packing, u64::from(self.offset));
         let mut at = packing.packed_bytes_at();
+        if packing.unpacked_bytes == u64::from(IN_ZIP64_32)
+            && let Some(bytes) = zip64_extra(extra).and_then(|field| u64_at(field, 0))
+        {
+            packing.unpacked_bytes = bytes;
+        }
         if packing.packed_bytes == u64::from(IN_ZIP64_32) {
             packing.packed_bytes = u64_at(zip64_extra(extra)?, at)?;
             at += 8;

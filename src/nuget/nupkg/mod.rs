@@ -5,6 +5,7 @@
 //! Signatures and the other entries are the client's business, and no byte is ever changed.
 
 mod directory;
+mod entries;
 pub(super) mod layout;
 pub(super) mod nuspec;
 
@@ -17,9 +18,10 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
 
+pub use self::entries::check_entries;
 use super::id::PackageId;
 use super::version::Version;
-use directory::{END_WINDOW_BYTES, Entry, as_u64};
+use directory::{Directory, END_WINDOW_BYTES, Entry, as_u64};
 use layout::{LOCAL_BYTES, Local, Method};
 use nuspec::Nuspec;
 
@@ -40,6 +42,8 @@ const MAX_SHOWN_CHARS: usize = 128;
 pub enum PackageFault {
     /// The central directory is damaged or does not lie where the end record says.
     BrokenDirectory(&'static str),
+    /// A file in the archive is not what the central directory says of it.
+    BrokenEntry(&'static str),
     /// The body could not be read; this says nothing about the package.
     Io(io::Error),
     /// No `.nuspec` at the root.
@@ -68,6 +72,7 @@ impl fmt::Display for PackageFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::BrokenDirectory(problem) => write!(f, "broken zip directory: {problem}"),
+            Self::BrokenEntry(problem) => write!(f, "broken file in the zip: {problem}"),
             Self::Io(error) => write!(f, "cannot read the package: {error}"),
             Self::NoNuspec => f.write_str("no .nuspec at the root of the package"),
             Self::NotAZip => f.write_str("no zip archive, or a truncated one"),
@@ -87,6 +92,7 @@ impl std::error::Error for PackageFault {
         match self {
             Self::Io(error) => Some(error),
             Self::BrokenDirectory(_)
+            | Self::BrokenEntry(_)
             | Self::NoNuspec
             | Self::NotAZip
             | Self::NuspecUnreadable(_)
@@ -97,7 +103,7 @@ impl std::error::Error for PackageFault {
 }
 
 /// Checks that the whole body is the package of this id and version: end record, every entry of the central directory,
-/// and the first root nuspec with its checksum. Other entries' data are not read.
+/// and the first root nuspec with its checksum. Other entries' data are not read; see [`check_entries`].
 ///
 /// # Errors
 /// If it is not, or `reader` fails.
@@ -114,18 +120,24 @@ pub fn check_package(
 /// # Errors
 /// If the body is no package, or `reader` fails.
 pub fn nuspec_of(mut reader: impl Read + Seek) -> Result<Vec<u8>, PackageFault> {
+    let (directory, _) = directory_of(&mut reader)?;
+    let entry = directory::walk(BufReader::new(&mut reader), directory)?;
+    unpack_nuspec(&mut reader, &entry)
+}
+
+/// The central directory, at which `reader` stands then, and the length of the whole.
+fn directory_of(reader: &mut (impl Read + Seek)) -> Result<(Directory, u64), PackageFault> {
     let total = reader.seek(SeekFrom::End(0)).map_err(PackageFault::Io)?;
     let window = total.min(as_u64(END_WINDOW_BYTES));
-    seek(&mut reader, total - window)?;
+    seek(reader, total - window)?;
     let mut tail = Vec::with_capacity(END_WINDOW_BYTES);
     let read = reader.by_ref().take(window).read_to_end(&mut tail);
     read.map_err(PackageFault::Io)?;
     let directory = directory::find(&tail, total)?.ok_or(PackageFault::BrokenDirectory(
         "the zip64 end record is missing",
     ))?;
-    seek(&mut reader, directory.extent.start)?;
-    let entry = directory::walk(BufReader::new(&mut reader), directory)?;
-    unpack_nuspec(&mut reader, &entry)
+    seek(reader, directory.extent.start)?;
+    Ok((directory, total))
 }
 
 fn seek(reader: &mut impl Seek, to: u64) -> Result<(), PackageFault> {
