@@ -39,8 +39,18 @@ const STORE_VALUES: &[StoreValue] = &[
     ),
     gauge(
         "sluice_store_reserved_bytes",
-        "Bytes held for bodies under way.",
+        "Bytes held for bodies under way and for those that broke off.",
         |usage| usage.reserved_bytes,
+    ),
+    gauge(
+        "sluice_store_partials",
+        "Bodies that broke off and are kept for the rest to come.",
+        |usage| wide(usage.partials),
+    ),
+    gauge(
+        "sluice_store_partial_bytes",
+        "Bytes of the reserved ones that are held for those.",
+        |usage| usage.partial_bytes,
     ),
     gauge(
         "sluice_store_lingering_bytes",

@@ -18,6 +18,7 @@ mod layout;
 mod limits;
 mod lookup;
 mod memory;
+mod partial;
 mod pending;
 mod proofs;
 mod quota;
@@ -46,6 +47,7 @@ pub use fault::StoreFault;
 pub use gates::Raise;
 pub use index::IndexState;
 pub use memory::{Answer, Answers};
+pub use partial::Partial;
 pub use settings::{Fault, NetworkFs, OpenError, Probe, Settings, Step};
 pub use small_file::{ChangeError, SmallFile, Stamp};
 pub use usage::Usage;
@@ -114,6 +116,7 @@ struct Shared {
     open_bodies: body::OpenBodies,
     locks: commit::KeyLocks,
     quota: Arc<Quota>,
+    partials: partial::Partials,
     absences: absence::Absences,
     proofs: proofs::Proofs,
     proof_key: proofs::HashKey,
@@ -381,6 +384,7 @@ impl Shared {
             open_bodies: body::OpenBodies::default(),
             locks: commit::KeyLocks::new(),
             quota: Arc::new(Quota::new(settings.max_store_bytes.unwrap_or(u64::MAX))),
+            partials: partial::Partials::default(),
             absences: absence::Absences::new(settings.max_absences),
             proofs: proofs::Proofs::new(settings.max_proofs),
             proof_key: prepared.proof_key.clone(),

@@ -8,12 +8,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::body::{Body, Stored};
 use super::commit::Durability;
 use super::fault::StoreFault;
 use super::index::row;
 use super::layout::Layout;
-use super::quota::Reservation;
+use super::quota::{Reservation, Sums};
 use super::settings::Step;
 use super::write::{BodyWriter, FIRST_STEP, TRAILER_ROOM, Temporary};
 use super::{Count, Shared, recover};
@@ -35,11 +37,7 @@ impl Shared {
         key: &Key,
         expected_bytes: Option<u64>,
     ) -> Result<BodyWriter, StoreFault> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
-        let permit = tokio::time::timeout(self.settings.index_deadline, permit)
-            .await
-            .map_err(|_| StoreFault::Timeout)?
-            .map_err(|_| StoreFault::IndexDead)?;
+        let permit = self.permit().await?;
         self.wait_for_count().await?;
         let sequence = self.draw_sequence();
         let room = expected_bytes
@@ -77,6 +75,15 @@ impl Shared {
         ))
     }
 
+    /// The right to have an entry without a durable row.
+    pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreFault> {
+        let permit = Arc::clone(&self.permits).acquire_owned();
+        tokio::time::timeout(self.settings.index_deadline, permit)
+            .await
+            .map_err(|_| StoreFault::Timeout)?
+            .map_err(|_| StoreFault::IndexDead)
+    }
+
     async fn wait_for_count(&self) -> Result<(), StoreFault> {
         let mut counted = self.counted.subscribe();
         let done = counted.wait_for(|count| *count == Count::Done);
@@ -107,6 +114,8 @@ impl Shared {
         let reservation = loop {
             match self.quota.reserve(bytes) {
                 Ok(reservation) => break reservation,
+                // What may never be asked for again goes before what is whole.
+                Err(_) if self.drop_partial().await => {}
                 Err(missing) => {
                     let wanted = missing.saturating_add(cap / SLACK_SHARE);
                     let freed = self.evict(wanted, &mut left).await;
@@ -122,6 +131,9 @@ impl Shared {
             if missing == 0 {
                 return Ok(reservation);
             }
+            if self.drop_partial().await {
+                continue;
+            }
             if left == 0 || self.evict(missing, &mut left).await == 0 {
                 return Err(StoreFault::NoRoom);
             }
@@ -130,8 +142,12 @@ impl Shared {
 
     /// Evicts what stands above the cap: after a restart with a lower one, or because the index grew.
     pub(super) async fn shrink(self: &Arc<Self>) {
-        let sums = self.quota.sums();
-        let taken = sums.live + sums.reserved + sums.lingering + sums.overhead;
+        let mut sums = self.quota.sums();
+        let taken = |sums: &Sums| sums.live + sums.reserved + sums.lingering + sums.overhead;
+        while taken(&sums) > sums.cap && self.drop_partial().await {
+            sums = self.quota.sums();
+        }
+        let taken = taken(&sums);
         if taken > sums.cap && *self.counted.borrow() == Count::Done {
             let mut left = MAX_EVICTIONS;
             self.evict(taken - sums.cap, &mut left).await;
@@ -174,6 +190,7 @@ impl Shared {
 
     /// Deletes every body and absence whose key begins with `prefix`.
     pub(super) async fn purge(self: &Arc<Self>, prefix: &[u8]) -> u64 {
+        self.partials.forget_prefix(prefix);
         for key in self.absences.forget_prefix(prefix) {
             self.change(row::absence(&key), None, None);
         }

@@ -310,6 +310,7 @@ pub(super) async fn keep_up(shared: Arc<Shared>) {
     let mut since_disk = Duration::ZERO;
     while !shared.pause(MEMORY_UPKEEP).await {
         shared.answers.maintain();
+        shared.partials.forget_old(shared.clock.instant());
         shared.shrink().await;
         since_disk += MEMORY_UPKEEP;
         if since_disk >= DISK_UPKEEP {
@@ -350,6 +351,7 @@ impl Shared {
     /// Ends the writer once nothing can come any more, and every other task at once.
     pub(super) fn end(&self) {
         self.ending.send_replace(true);
+        self.partials.clear();
         self.pending.set_pace(Pace::End);
     }
 }

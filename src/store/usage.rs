@@ -13,8 +13,12 @@ pub struct Usage {
     pub body_bytes: u64,
     /// Stored bodies.
     pub entries: usize,
-    /// Bytes held for bodies under way.
+    /// Bytes held for bodies under way and for those that broke off.
     pub reserved_bytes: u64,
+    /// Bodies that broke off and are kept for the rest to come.
+    pub partials: usize,
+    /// Bytes of the reserved ones that are held for those.
+    pub partial_bytes: u64,
     /// Bytes of deleted bodies that somebody still reads.
     pub lingering_bytes: u64,
     /// Bytes of the index and of bodies set aside, as last measured.
@@ -62,12 +66,15 @@ pub struct Usage {
 impl Shared {
     pub(super) fn usage(&self) -> Usage {
         let sums = self.quota.sums();
+        let (partials, partial_bytes) = self.partials.sums();
         let (answer_bytes, answers) = self.answers.size();
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Usage {
             body_bytes: sums.live,
             entries: sums.entries,
             reserved_bytes: sums.reserved,
+            partials,
+            partial_bytes,
             lingering_bytes: sums.lingering,
             index_bytes: sums.overhead,
             max_store_bytes: sums.cap,

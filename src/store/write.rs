@@ -159,6 +159,15 @@ impl Temporary {
     pub(super) fn keep(&mut self) {
         self.path = None;
     }
+
+    /// Deletes the file and waits for that.
+    pub(super) async fn delete(mut self) {
+        if let Some(path) = self.path.take() {
+            let limit = self.shared.settings.index_deadline;
+            let unlink = move || std::fs::remove_file(path);
+            let _ = self.shared.io.call(Step::Unlink, limit, unlink).await;
+        }
+    }
 }
 
 impl Drop for Temporary {
@@ -179,7 +188,49 @@ impl Drop for Temporary {
     }
 }
 
+/// A writer without what only a fetch under way has: its permit and its sequence.
+#[derive(Debug)]
+pub(super) struct Parts {
+    pub(super) key: Key,
+    pub(super) temporary: Temporary,
+    /// Bytes of the disk that are reserved.
+    pub(super) reserved: u64,
+    body: Body,
+    sink: Arc<Mutex<Sink>>,
+}
+
 impl BodyWriter {
+    /// Takes it apart once all that was written stands in its file; `None` if it can write no more.
+    pub(super) async fn take_apart(mut self) -> Option<Parts> {
+        self.sync_hash().await.ok()?;
+        Some(Parts {
+            key: self.key,
+            temporary: self.temporary,
+            reserved: self.reserved,
+            body: self.body,
+            sink: self.sink,
+        })
+    }
+
+    /// Goes on with what another writer wrote.
+    pub(super) fn from_parts(parts: Parts, sequence: u64, permit: OwnedSemaphorePermit) -> Self {
+        Self {
+            shared: Arc::clone(&parts.temporary.shared),
+            key: parts.key,
+            sequence,
+            body: parts.body,
+            sink: parts.sink,
+            temporary: parts.temporary,
+            permit,
+            reserved: parts.reserved,
+            fault: None,
+        }
+    }
+
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     pub(super) fn new(
         key: &Key,
         sequence: u64,

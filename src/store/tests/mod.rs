@@ -4,6 +4,7 @@ mod conformance;
 mod crash;
 mod eviction;
 mod faults;
+mod partial;
 mod proofs;
 mod start;
 
