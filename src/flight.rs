@@ -234,6 +234,11 @@ impl<K: Eq + Hash, S> fmt::Debug for Ticket<K, S> {
 }
 
 impl<K: Eq + Hash, S> Lead<K, S> {
+    /// The state as it is now.
+    pub fn now(&self) -> watch::Ref<'_, S> {
+        self.state.borrow()
+    }
+
     /// Changes the state and tells the readers.
     pub fn update(&self, change: impl FnOnce(&mut S)) {
         self.state.send_modify(change);

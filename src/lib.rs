@@ -21,7 +21,8 @@
 //!    each member. For each, [`cache::decision::decide`] says from what is stored, the epochs, the policy and the state
 //!    of the origin what to do: serve, ask and wait, ask behind the answer, or refuse.
 //! 6. Who must ask joins the [`flight`] for that key, or leads it: one fetch through [`upstream`], checked whole
-//!    ([`nuget`]), written into the [`store`]. Readers of a package follow its file while it grows.
+//!    ([`nuget`]), written into the [`store`]. Readers of a package follow its file while it grows; a line that breaks is
+//!    mended, and what broke off for good waits a while for the next flight.
 //! 7. What block rules hide is cut out of the view, and offline what cannot be delivered; then it is rendered: links
 //!    pointed at us, every other byte as it was; coded; kept in memory.
 //! 8. `respond` makes the response. One [`proxy::outcome::Completed`] event leaves for log and metrics.

@@ -204,7 +204,7 @@ impl Live {
 impl Identity {
     /// Whether two answers brought the same bytes for certain: the same length and the same digest, else the same
     /// entity tag, else the same date. Answers that tell none of them may differ.
-    fn is_that_of(&self, other: &Self) -> bool {
+    pub(super) fn is_that_of(&self, other: &Self) -> bool {
         let same = None
             .or_else(|| Some(self.md5? == other.md5?))
             .or_else(|| Some(self.etag.as_ref()? == other.etag.as_ref()?))

@@ -68,7 +68,7 @@ use self::admit::Admitted;
 use self::aim::Aim;
 pub use self::base::Scheme;
 pub use self::body::{Body, BodyError};
-use self::content::{ContentState, HeadState, ProofState};
+use self::content::{ContentState, HeadState, Partials, ProofState};
 use self::document::{DocumentState, FlightKey};
 use self::failure::Failure;
 pub use self::mode::{Mode, ModeOrder};
@@ -139,6 +139,8 @@ pub struct Shared {
     via_token: String,
     documents: Flights<FlightKey, DocumentState>,
     contents: Flights<FlightKey, ContentState>,
+    /// Files that broke off, for the next flight of each.
+    partials: Partials,
     heads: Flights<FlightKey, HeadState>,
     renders: Flights<String, Option<Result<Arc<Answer>, Failure>>>,
     large_renders: Semaphore,
@@ -222,6 +224,7 @@ impl Proxy {
             via_token: format!("sluice-{via_token}"),
             documents: Flights::new(max_abandoned),
             contents: Flights::new(max_abandoned),
+            partials: Partials::default(),
             heads: Flights::new(max_abandoned),
             renders: Flights::new(max_abandoned),
             large_renders: Semaphore::new(render::MAX_LARGE_RENDERS),

@@ -128,6 +128,8 @@ pub enum Reason {
     RateLimited,
     /// The upstream has replaced it since.
     Replaced,
+    /// It goes on where an earlier fetch broke off.
+    Resumed,
     /// The origin, or this one answer of it, is too slow to wait for with a copy at hand.
     SlowOrigin,
     /// The store could not take or give the body.
@@ -181,6 +183,7 @@ impl Reason {
             Self::ProxyRefused => "proxy-refused",
             Self::RateLimited => "rate-limited",
             Self::Replaced => "replaced",
+            Self::Resumed => "resumed",
             Self::SlowOrigin => "slow-origin",
             Self::Store => "store",
             Self::Throttled => "throttled",
@@ -191,6 +194,29 @@ impl Reason {
             Self::Unproven => "unproven",
             Self::UpstreamStatus => "upstream-status",
             Self::V2Feed => "v2-feed",
+        }
+    }
+}
+
+/// What came of asking for the rest of a body that broke off.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Resumption {
+    /// The upstream gave none.
+    Failed,
+    /// What it gave is not for certain the rest of the same body.
+    Refused,
+    /// The body goes on where it broke off.
+    Resumed,
+}
+
+impl Resumption {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Failed => Outcome::Failed.word(),
+            Self::Refused => Outcome::Refused.word(),
+            Self::Resumed => Reason::Resumed.word(),
         }
     }
 }

@@ -1,26 +1,30 @@
 //! A body past a store that cannot take it: checked like a stored one, its end held back in memory.
 //!
-//! Nothing of it is kept. Refuses to hold more than the end, but for a client that learns nowhere else where the body
-//! ends.
+//! Nothing of it is kept. A line that breaks is mended as that of a stored body is, where the upstream sent a digest of the
+//! whole: nothing else can tell afterwards whether the pieces belong together. Refuses to hold more than the end, but for a
+//! client that learns nowhere else where the body ends.
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use md5::Digest as _;
 
-use super::body::next_chunk;
-use super::content::{Decoder, Framing, Head, Want};
-use super::failure::reason_of;
+use super::Proxy;
+use super::content::{Decoder, Framing, Head, Line, Resume, Want};
+use super::failure::Failure;
 use super::live::{HOLD_BACK_BYTES, Identity};
 use super::outcome::Reason;
 use crate::nuget::nupkg::{self, TAIL_BYTES, TailVerdict};
-use crate::upstream::{ResponseBody, UpstreamError};
+use crate::upstream::ResponseBody;
 
 /// A body past the store.
 #[derive(Debug)]
 pub(super) struct Past {
-    body: ResponseBody,
+    line: Line,
+    resume: Resume,
     decoder: Decoder,
     pub(super) identity: Identity,
+    origin: String,
     want: Want,
+    proxy: Proxy,
     digest: md5::Md5,
     /// The last bytes, at least [`TAIL_BYTES`] of them once so many came: directories beyond it are rare, and the check
     /// is then left out.
@@ -38,28 +42,37 @@ pub(super) struct Past {
 pub(super) enum PastFault {
     /// It failed its checks.
     Bad(String),
+    /// It broke off.
+    Broke(Failure),
     /// It is larger than may be held in memory.
     TooLarge,
-    /// It broke off.
-    Upstream(UpstreamError),
 }
 
 impl PastFault {
     fn reason(&self) -> Reason {
         match self {
             Self::Bad(_) => Reason::BadBody,
+            Self::Broke(failure) => failure.reason(),
             Self::TooLarge => Reason::TooLarge,
-            Self::Upstream(error) => reason_of(error),
         }
     }
 }
 
 impl Past {
-    pub(super) fn new(body: ResponseBody, decoder: Decoder, head: &Head, want: Want) -> Self {
+    pub(super) fn new(
+        proxy: &Proxy,
+        body: ResponseBody,
+        decoder: Decoder,
+        head: &Head,
+        want: Want,
+    ) -> Self {
         Self {
-            body,
+            line: Line::new(body, 0, head.identity.length),
+            resume: Resume::new(proxy, &want, &head.identity, 0),
             decoder,
             identity: head.identity.clone(),
+            origin: head.origin.clone(),
+            proxy: proxy.clone(),
             want,
             digest: md5::Md5::new(),
             tail: Vec::new(),
@@ -124,13 +137,22 @@ impl Past {
 
     /// Takes in the next chunk, or checks the whole after the last one.
     async fn step(&mut self) -> Result<(), PastFault> {
-        match next_chunk(&mut self.body).await {
+        match self.line.next().await {
             Some(Ok(chunk)) => {
                 self.digest.update(&chunk);
                 let plain = self.decoder.decode(chunk).map_err(PastFault::Bad)?;
                 self.take(&plain);
             }
-            Some(Err(error)) => return Err(PastFault::Upstream(error)),
+            Some(Err(broke)) => {
+                let failure = broke.failure(&self.proxy, &self.want, &self.origin);
+                let can_go_on = self.identity.can_be_continued() && self.identity.md5.is_some();
+                if !broke.is_mendable() || !can_go_on {
+                    return Err(PastFault::Broke(failure));
+                }
+                let rest = self.resume.rest(self.received, &self.digest, failure);
+                let rest = Box::pin(rest).await;
+                self.line = rest.map_err(|stop| PastFault::Broke(stop.into_failure()))?;
+            }
             None => {
                 let last = self.decoder.finish().map_err(PastFault::Bad)?;
                 self.take(&last);

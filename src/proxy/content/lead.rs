@@ -19,7 +19,7 @@ use crate::proxy::document::FlightKey;
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
 use crate::proxy::live::{HOLD_BACK_BYTES, Identity};
-use crate::proxy::outcome::Outcome;
+use crate::proxy::outcome::{Outcome, Reason};
 use crate::store::{self, StoreFault, Stored};
 use crate::upstream::{Accept, Conditional, FetchMethod, Fetched};
 
@@ -58,6 +58,8 @@ impl Spare {
 pub(in crate::proxy) enum Landed {
     /// The upstream has none for this audience.
     Absent(Audience),
+    /// A body that goes on where an earlier flight broke off.
+    Resumed(Stored),
     Stored(Stored, Outcome),
 }
 
@@ -65,7 +67,7 @@ impl Landed {
     pub(in crate::proxy) fn body_bytes(&self) -> u64 {
         match self {
             Self::Absent(_) => 0,
-            Self::Stored(stored, _) => stored.body.len(),
+            Self::Resumed(stored) | Self::Stored(stored, _) => stored.body.len(),
         }
     }
 }
@@ -79,6 +81,16 @@ pub(in crate::proxy) struct Streaming {
     pub(super) body: store::Body,
     /// Bytes that can be read from the file.
     pub(super) written: u64,
+    /// Why it is not simply a miss.
+    pub(super) reason: Option<Reason>,
+}
+
+/// How often a flight for a file was begun for one request.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Attempt {
+    /// Once more, since the upstream's file changed in the middle: not a third time.
+    Anew,
+    First,
 }
 
 /// What is known of a body before its first byte.
@@ -143,6 +155,15 @@ impl Proxy {
         want: &Want,
         epoch: Epoch,
     ) -> (Ticket<FlightKey, ContentState>, Outcome) {
+        self.board_as(want, epoch, Attempt::First)
+    }
+
+    fn board_as(
+        &self,
+        want: &Want,
+        epoch: Epoch,
+        attempt: Attempt,
+    ) -> (Ticket<FlightKey, ContentState>, Outcome) {
         match self
             .contents
             .join(FlightKey::of(&want.ask, epoch), ContentState::Asking)
@@ -151,21 +172,43 @@ impl Proxy {
             Joined::Leader(ticket, lead) => {
                 let (proxy, want) = (self.clone(), want.clone());
                 self.tasks.spawn("content", async move {
-                    proxy.lead_content(&want, epoch, lead).await
+                    proxy.lead_content(&want, epoch, attempt, lead).await
                 });
                 (ticket, Outcome::Miss)
             }
         }
     }
 
-    async fn lead_content(&self, want: &Want, epoch: Epoch, lead: Lead<FlightKey, ContentState>) {
-        let cancelled = lead.cancelled();
+    async fn lead_content(
+        &self,
+        want: &Want,
+        epoch: Epoch,
+        attempt: Attempt,
+        lead: Lead<FlightKey, ContentState>,
+    ) {
+        let cancelled = async {
+            lead.cancelled().await;
+            // Whoever writes a body sees to it that what is there is kept.
+            if matches!(*lead.now(), ContentState::Streaming(_)) {
+                std::future::pending::<()>().await;
+            }
+        };
         let verdict = tokio::select! {
+            biased;
             () = cancelled => return,
             verdict = Box::pin(self.fetch_content(want, epoch, &lead)) => verdict,
         };
+        let mut begins_anew = false;
         let landed = match verdict {
             Ok(landed) => Ok(landed),
+            Err(Setback::Cancelled) => return,
+            Err(Setback::Changed(failure)) => {
+                // Closed first, so that nobody joins after the count.
+                lead.close();
+                begins_anew = lead.readers() == 0 && attempt == Attempt::First;
+                self.note_failed(&want.ask.feed, &want.ask.key, &failure);
+                Err(failure)
+            }
             Err(Setback::Failure(failure)) => {
                 self.note_failed(&want.ask.feed, &want.ask.key, &failure);
                 Err(failure)
@@ -178,7 +221,7 @@ impl Proxy {
         };
         let found = landed.as_ref().ok().map(|landed| match landed {
             Landed::Absent(_) => Found::Missing,
-            Landed::Stored(_, Outcome::Miss) => Found::Fetched,
+            Landed::Resumed(_) | Landed::Stored(_, Outcome::Miss) => Found::Fetched,
             Landed::Stored(..) => Found::Confirmed,
         });
         lead.finish(match landed {
@@ -187,6 +230,9 @@ impl Proxy {
             }
             landed => ContentState::Done(landed),
         });
+        if begins_anew {
+            drop(self.board_as(want, epoch, Attempt::Anew));
+        }
         if let Some(found) = found {
             self.compare_with_list(want, found).await;
         }
@@ -216,9 +262,14 @@ impl Proxy {
         }
         let validators = stored.as_ref().map(conditional_of);
         let asked_at = self.clock.now();
-        let fetched = self.ask_for(want, FetchMethod::Get, validators).await?;
+        let (fetched, begun) = self.ask_or_go_on(want, epoch, validators).await?;
         self.check_heard(ask, &fetched).await?;
         let heard_by = fetched.heard_by;
+        if let Some(inflow) = begun {
+            let landed = self.go_on(want, epoch, fetched, inflow, lead).await?;
+            self.note_proof(ask, heard_by, asked_at);
+            return Ok(landed);
+        }
         let landed = match (fetched.status, stored) {
             // A page that an icon or a readme might be is none to sign in at, but where clients sign in.
             (StatusCode::OK, _)
@@ -318,6 +369,10 @@ impl Proxy {
 /// Why a flight did not land.
 #[derive(Debug)]
 pub(super) enum Setback {
+    /// Nobody waited for it, and others for whom nobody does were begun since.
+    Cancelled,
+    /// Its body broke off, and the rest is not for certain of the same body.
+    Changed(Failure),
     Failure(Failure),
     /// The store cannot take it; the answer, if none of it was used.
     Store(StoreFault, Spare),

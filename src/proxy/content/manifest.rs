@@ -102,7 +102,9 @@ impl Proxy {
             }
         };
         match state {
-            ContentState::Done(Ok(Landed::Stored(stored, _))) => Ok(Some(stored)),
+            ContentState::Done(Ok(Landed::Resumed(stored) | Landed::Stored(stored, _))) => {
+                Ok(Some(stored))
+            }
             ContentState::Done(Ok(Landed::Absent(_))) => Ok(None),
             ContentState::Done(Err(failure)) | ContentState::Refused(_, failure) => Err(failure),
             ContentState::Asking | ContentState::Past(_) | ContentState::Streaming(_) => Err(

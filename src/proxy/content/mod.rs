@@ -6,9 +6,12 @@
 mod coding;
 mod head;
 mod lead;
+mod line;
 mod list;
 mod manifest;
+mod partials;
 mod proven;
+mod resume;
 mod stream;
 
 use std::io::{Read, Seek};
@@ -20,7 +23,10 @@ pub(super) use self::coding::Decoder;
 pub(super) use self::head::HeadState;
 pub(super) use self::lead::{ContentState, Head};
 use self::lead::{Landed, Spare, Streaming, head_of};
+pub(super) use self::line::Line;
+pub(super) use self::partials::Partials;
 pub(super) use self::proven::ProofState;
+pub(super) use self::resume::Resume;
 use super::Proxy;
 use super::document::{Ask, FlightKey, Missing, why};
 use super::failure::Failure;
@@ -292,6 +298,9 @@ impl Proxy {
         let delivery = match state {
             ContentState::Asking => Err(lost()),
             ContentState::Done(Ok(Landed::Absent(_))) => Ok(Delivery::Absent(Missing::default())),
+            ContentState::Done(Ok(Landed::Resumed(stored))) => {
+                Ok(from_store(stored, own, Some(Reason::Resumed)))
+            }
             ContentState::Done(Ok(Landed::Stored(stored, Outcome::Miss))) => {
                 Ok(from_store(stored, own, None))
             }
@@ -368,7 +377,7 @@ impl Proxy {
             origin,
             live,
             outcome,
-            reason: None,
+            reason: streaming.reason,
         }
     }
 
@@ -386,7 +395,7 @@ impl Proxy {
         if want.is_absence(fetched.status) {
             return Ok(Delivery::Absent(Missing::default()));
         }
-        let (head, mut past) = past_of(want, fetched)?;
+        let (head, mut past) = self.past_of(want, fetched)?;
         let max_bytes = self.settings.max_document_bytes;
         let prepared = Box::pin(past.prepare(framing, max_bytes)).await;
         prepared.map_err(|fault| match fault {
@@ -395,7 +404,7 @@ impl Proxy {
                 origin: head.origin.clone(),
                 max_bytes,
             },
-            PastFault::Upstream(error) => self.upstream_failure(&want.ask.feed, &error),
+            PastFault::Broke(failure) => failure,
         })?;
         Ok(Delivery::Live {
             headers: head.headers,
@@ -409,7 +418,18 @@ impl Proxy {
     /// Asks for a file past the store.
     pub(super) async fn past_the_store(&self, want: &Want) -> Result<Past, Failure> {
         let fetched = self.ask_for(want, FetchMethod::Get, None).await?;
-        past_of(want, fetched).map(|(_, past)| past)
+        self.past_of(want, fetched).map(|(_, past)| past)
+    }
+
+    /// A body past the store.
+    fn past_of(&self, want: &Want, fetched: Fetched) -> Result<(Head, Past), Failure> {
+        if fetched.status != StatusCode::OK {
+            return Err(status_failure(&fetched.origin, fetched.status));
+        }
+        let head = head_of(&fetched);
+        let decoder = Decoder::of(&fetched.headers).map_err(|what| head.bad(what))?;
+        let past = Past::new(self, fetched.body, decoder, &head, want.clone());
+        Ok((head, past))
     }
 }
 
@@ -439,17 +459,6 @@ impl Framing {
             Self::Any
         }
     }
-}
-
-/// A body past the store.
-fn past_of(want: &Want, fetched: Fetched) -> Result<(Head, Past), Failure> {
-    if fetched.status != StatusCode::OK {
-        return Err(status_failure(&fetched.origin, fetched.status));
-    }
-    let head = head_of(&fetched);
-    let decoder = Decoder::of(&fetched.headers).map_err(|what| head.bad(what))?;
-    let past = Past::new(fetched.body, decoder, &head, want.clone());
-    Ok((head, past))
 }
 
 fn from_store(stored: Stored, outcome: Outcome, reason: Option<Reason>) -> Delivery {

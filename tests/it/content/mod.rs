@@ -4,6 +4,7 @@ mod bypass;
 mod coalesce;
 mod kept;
 mod range;
+mod resume;
 mod stream;
 mod verdict;
 

@@ -3,6 +3,7 @@
 pub(crate) mod catalog;
 pub(crate) mod client;
 pub(crate) mod fixture;
+pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod origin;
 pub(crate) mod reply;

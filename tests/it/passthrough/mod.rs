@@ -5,6 +5,7 @@ mod crowd;
 mod elsewhere;
 mod outage;
 mod reads;
+mod resumed;
 mod secrets;
 mod switch;
 
