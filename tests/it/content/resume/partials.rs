@@ -187,8 +187,10 @@ async fn a_beginning_that_is_wrong_is_seen_and_not_kept_for_ever() {
     pass(seconds(60)).await;
     proxy.origin.on(&place(), bare(&whole));
     let answer = proxy.get(PATH).await;
-    assert!(answer.broken.is_some());
+    // The verdict may be there before a status was told.
+    assert!(answer.status == 502 || answer.broken.is_some());
     assert!(answer.body.len() <= whole.len() - HOLD_BACK);
+    assert_eq!(resumes(&proxy, "resumed"), 1);
     assert_eq!(proxy.get(PATH).await.expect("miss").body, whole);
     assert_eq!(proxy.origin.last(NAME).header("range"), None);
 }
