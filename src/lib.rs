@@ -38,7 +38,7 @@
 //! | `fuzzing` | entry points of every reader for fuzzing, compiled for tests and `tests/fuzz` alone | what is not a reader |
 //! | [`mapped`], [`platform`] | the only unsafe code: address tokens for sendfile; what differs between systems | everything else of ours |
 //! | [`store`] | memory, index, bodies, room; the only door to data files | NuGet, the upstream, status codes |
-//! | [`upstream`] | fetch and publish: connections, credentials, retries, health | the store, freshness, NuGet |
+//! | [`upstream`] | fetch and publish: connections, credentials, turns, retries, health | the store, freshness, NuGet |
 //! | [`proxy`] | joins the above, one request at a time | sockets, files, sled, moka |
 //! | [`access`] | users, tokens, and what each feed asks of its clients | routes, statuses, what is stored |
 //! | [`config`] | raw settings → checked [`config::Config`], all problems in one report | behaviour |

@@ -15,6 +15,8 @@ pub enum Reach {
     Live,
     /// Its feed is offline: it is not asked, whatever its state.
     Offline,
+    /// It wants no requests for a while, and gets none.
+    Resting,
     /// It has sent nothing for a while though requests wait: who has a copy gets it at once.
     Slow,
 }
@@ -24,7 +26,7 @@ impl Reach {
     #[must_use]
     pub fn may_be_asked(self) -> bool {
         match self {
-            Self::Down | Self::Offline => false,
+            Self::Down | Self::Offline | Self::Resting => false,
             Self::Live | Self::Slow => true,
         }
     }
@@ -90,9 +92,8 @@ pub fn decide(
     let fresh = !gone && policy.fresh_until(entry, gate).is_ahead(now);
     match (fresh, demand, reach) {
         (true, Demand::None | Demand::StoredOnly, _) => Decision::Hit,
-        (_, Demand::StoredOnly, _) | (_, _, Reach::Down | Reach::Offline | Reach::Slow) => {
-            Decision::Stale
-        }
+        (_, Demand::StoredOnly, _)
+        | (_, _, Reach::Down | Reach::Offline | Reach::Resting | Reach::Slow) => Decision::Stale,
         (_, _, Reach::Live) => Decision::Revalidate,
     }
 }
@@ -108,13 +109,11 @@ fn without_a_copy(
     let usable =
         absence.is_some_and(|absence| policy.absence_answers_in_outage(absence, gate, now));
     match (usable, reach, demand) {
-        (true, Reach::Down | Reach::Offline | Reach::Slow, _) | (true, _, Demand::StoredOnly) => {
-            Decision::AbsentStale
-        }
+        (true, Reach::Down | Reach::Offline | Reach::Resting | Reach::Slow, _)
+        | (true, _, Demand::StoredOnly) => Decision::AbsentStale,
         (true, Reach::Live, _) => Decision::RevalidateAbsence,
-        (false, Reach::Down | Reach::Offline, _) | (false, _, Demand::StoredOnly) => {
-            Decision::Refuse
-        }
+        (false, Reach::Down | Reach::Offline | Reach::Resting, _)
+        | (false, _, Demand::StoredOnly) => Decision::Refuse,
         (false, Reach::Live | Reach::Slow, _) => Decision::Fetch,
     }
 }
@@ -223,9 +222,10 @@ mod tests {
                 at(self.now),
             );
             assert_eq!(found, expected, "{demand:?} {reach:?}");
-            // Offline is as good as down.
+            // Not to be asked is as good as down.
             if reach == Reach::Down {
                 self.check(demand, Reach::Offline, expected);
+                self.check(demand, Reach::Resting, expected);
             }
         }
 

@@ -330,6 +330,18 @@ const UPSTREAM: &[Setting] = &[
         put!(upstream.max_connections = value.count(1..=10_000)),
     ),
     one(
+        "max_upstream_requests_per_second",
+        Obeyed,
+        "Requests sent to one origin in a second, evenly, or \"off\"",
+        put!(upstream.max_requests_per_second = value.count_or_off(1..=1_000_000)),
+    ),
+    one(
+        "max_upstream_bytes_per_second",
+        Obeyed,
+        "Bytes of bodies taken from one origin in a second, or \"off\"",
+        put!(upstream.max_bytes_per_second = value.bytes_or_off(KIB..=TIB)),
+    ),
+    one(
         "breaker_failures",
         Obeyed,
         "Failures in a row after which an origin is asked by probes only",

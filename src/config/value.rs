@@ -4,6 +4,7 @@
 //! user what was expected. It refuses to guess: a duration without a unit is a mistake.
 
 use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU64;
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -121,6 +122,37 @@ impl Value {
                     allowed.end()
                 )
             })
+    }
+
+    /// A number, or `None` for "off".
+    pub(super) fn count_or_off(
+        &self,
+        allowed: RangeInclusive<usize>,
+    ) -> Result<Option<NonZeroU64>, String> {
+        self.or_off(|value| {
+            let count = value.count(allowed)?;
+            Ok(u64::try_from(count).unwrap_or(u64::MAX))
+        })
+    }
+
+    /// A size, or `None` for "off".
+    pub(super) fn bytes_or_off(
+        &self,
+        allowed: RangeInclusive<u64>,
+    ) -> Result<Option<NonZeroU64>, String> {
+        self.or_off(|value| value.bytes(allowed))
+    }
+
+    fn or_off(
+        &self,
+        read: impl FnOnce(&Self) -> Result<u64, String>,
+    ) -> Result<Option<NonZeroU64>, String> {
+        match self.text() {
+            Ok("off") => Ok(None),
+            Ok(_) | Err(_) => read(self)
+                .map(NonZeroU64::new)
+                .map_err(|expected| format!("\"off\" or {expected}")),
+        }
     }
 
     pub(super) fn address(&self) -> Result<SocketAddr, String> {

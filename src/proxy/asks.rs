@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::Proxy;
 use super::content::{File, Want};
 use super::document::{Ask, Place};
+use super::errand::Errand;
 use super::failure::Failure;
 use super::feed::Feed;
 use super::route::{Class, Content, RegistrationPart, Resource};
@@ -50,7 +51,7 @@ impl Proxy {
         &self,
         feed: &Arc<Feed>,
         demand: Demand,
-        via: &[String],
+        errand: &Errand,
     ) -> Ask {
         Ask {
             feed: Arc::clone(feed),
@@ -63,7 +64,7 @@ impl Proxy {
             },
             demand,
             since: self.clock.instant(),
-            via: via.to_vec(),
+            errand: errand.clone(),
         }
     }
 
@@ -109,19 +110,19 @@ impl Proxy {
             },
             demand,
             since: query.since,
-            via: query.via.to_vec(),
+            errand: query.errand.clone(),
         }
     }
 
     /// The ask for an id's version list, as far as the flat container has one.
-    pub(super) fn list_ask(&self, feed: &Arc<Feed>, id: &PackageId, via: &[String]) -> Ask {
+    pub(super) fn list_ask(&self, feed: &Arc<Feed>, id: &PackageId, errand: &Errand) -> Ask {
         let query = Query {
             feed,
             base: "",
             query: "",
             demand: Demand::None,
             since: self.clock.instant(),
-            via,
+            errand,
         };
         self.ask_for_resource(
             &query,
@@ -177,7 +178,7 @@ impl Proxy {
             key,
             place: Place::Named(url.to_owned()),
             since: query.since,
-            via: query.via.to_vec(),
+            errand: query.errand.clone(),
         }
     }
 
@@ -185,7 +186,7 @@ impl Proxy {
         &self,
         feed: &Arc<Feed>,
         page: &PageRef,
-        via: &[String],
+        errand: &Errand,
     ) -> Ask {
         Ask {
             feed: Arc::clone(feed),
@@ -195,7 +196,7 @@ impl Proxy {
             place: Place::Named(page.url.clone()),
             demand: Demand::None,
             since: self.clock.instant(),
-            via: via.to_vec(),
+            errand: errand.clone(),
         }
     }
 
@@ -234,7 +235,7 @@ impl Proxy {
             return Ok(ask.place.url().map(str::to_owned).into_iter().collect());
         }
         let model = self
-            .model(&ask.feed, &ask.via, self.clock.instant())
+            .model(&ask.feed, &ask.errand, self.clock.instant())
             .await?;
         let by_link = match &ask.place {
             Place::Named(url) if demand == Demand::None => return Ok(vec![url.clone()]),
@@ -264,7 +265,7 @@ impl Proxy {
             query: "",
             demand,
             since: self.clock.instant(),
-            via: &want.ask.via,
+            errand: &want.ask.errand,
         };
         let Some(wanted) = want.version() else {
             return Ok(Vec::new());

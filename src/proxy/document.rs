@@ -12,9 +12,9 @@ use tokio::time::Instant;
 use super::Proxy;
 use super::asks::gate_name;
 use super::checks::{decode, sha512};
+use super::errand::Errand;
 use super::failure::Failure;
 use super::feed::{AccessGeneration, Feed};
-use super::mode::Mode;
 use super::outcome::{Outcome, Reason};
 use super::proof::Confirmed;
 use super::route::{Class, Resource};
@@ -26,7 +26,7 @@ use crate::cache::proof::Standing;
 use crate::flight::{Joined, Ticket};
 use crate::nuget::id::PackageId;
 use crate::store::{Lookup, Stored};
-use crate::upstream::{OriginState, UpstreamError};
+use crate::upstream::Stake;
 
 /// A document that somebody wants.
 #[derive(Clone, Debug)]
@@ -40,8 +40,8 @@ pub(super) struct Ask {
     pub(super) demand: Demand,
     /// When the request that wants it came: its waits count from here.
     pub(super) since: Instant,
-    /// `Via` of the request that wants it.
-    pub(super) via: Vec<String>,
+    /// On whose behalf it is wanted.
+    pub(super) errand: Errand,
 }
 
 /// Where the upstream keeps it.
@@ -108,7 +108,8 @@ pub(super) enum Obtained {
 /// The state of a flight for a document.
 #[derive(Clone, Debug)]
 pub(super) enum DocumentState {
-    Asking,
+    /// Whoever joins shares its place in the queue of the origin.
+    Asking(Arc<Stake>),
     Done(Result<Landed, Failure>),
 }
 
@@ -322,7 +323,13 @@ impl Proxy {
                 });
             }
             Ok(Err(failure)) => failure,
-            Err(_) => self.held_out(ask),
+            Err(_) => {
+                let stake = match &*ticket.now() {
+                    DocumentState::Asking(stake) => Some(Arc::clone(stake)),
+                    DocumentState::Done(_) => None,
+                };
+                self.out_of_time(ask, stake.as_ref())
+            }
         };
         if limit >= self.settings.max_hold && failure.spent_its_hold() {
             self.refusals
@@ -340,18 +347,24 @@ impl Proxy {
     /// Asks the upstream behind an answer that is given at once, if it may be asked.
     fn refresh_behind(&self, ask: &Ask, epoch: Epoch, reach: Reach) {
         if reach.may_be_asked() && ask.demand != Demand::StoredOnly {
-            drop(self.board(ask, epoch));
+            drop(self.board(&ask.behind(), epoch));
         }
     }
 
     fn board(&self, ask: &Ask, epoch: Epoch) -> (Ticket<FlightKey, DocumentState>, Own) {
+        let (led, stake) = ask.led();
         match self
             .documents
-            .join(FlightKey::of(ask, epoch), DocumentState::Asking)
+            .join(FlightKey::of(ask, epoch), DocumentState::Asking(stake))
         {
-            Joined::Follower(ticket) => (ticket, Own::No),
+            Joined::Follower(ticket) => {
+                if let DocumentState::Asking(stake) = &*ticket.now() {
+                    ask.share(stake);
+                }
+                (ticket, Own::No)
+            }
             Joined::Leader(ticket, lead) => {
-                let (proxy, ask) = (self.clone(), ask.clone());
+                let (proxy, ask) = (self.clone(), led);
                 self.tasks.spawn("document", async move {
                     proxy.lead_document(&ask, epoch, lead).await
                 });
@@ -409,30 +422,6 @@ impl Proxy {
             gate
         }
     }
-
-    /// The failure of a request whose hold ran out.
-    pub(super) fn held_out(&self, ask: &Ask) -> Failure {
-        let origin = self.origin_of(ask);
-        self.upstream_failure(&ask.feed, &UpstreamError::HeldOut { last: None, origin })
-    }
-
-    /// Why a request without a copy is refused at once.
-    pub(super) fn refused(&self, ask: &Ask) -> Failure {
-        if ask.demand == Demand::StoredOnly {
-            return Failure::OnlyIfCached;
-        }
-        if self.mode_of(&ask.feed) == Mode::Offline {
-            return Failure::Offline;
-        }
-        let origin = self.origin_of(ask);
-        match self.upstream.state(&origin, &ask.feed.access) {
-            OriginState::Open { since, why } => self.upstream_failure(
-                &ask.feed,
-                &UpstreamError::BreakerOpen { origin, since, why },
-            ),
-            OriginState::Live | OriginState::Slow { .. } => self.held_out(ask),
-        }
-    }
 }
 
 /// Whether a request opened the flight that it waits for.
@@ -449,7 +438,7 @@ async fn verdict_of(ticket: &mut Ticket<FlightKey, DocumentState>) -> Result<Lan
     {
         Ok(state) => match &*state {
             DocumentState::Done(verdict) => verdict.clone(),
-            DocumentState::Asking => Err(Failure::Internal("a verdict that is none")),
+            DocumentState::Asking(_) => Err(Failure::Internal("a verdict that is none")),
         },
         Err(_) => Err(Failure::Internal("the fetch ended without a verdict")),
     }
@@ -476,6 +465,7 @@ pub(super) fn why(reach: Reach, demand: Demand) -> Reason {
         (Demand::StoredOnly, _) => Reason::OnlyIfCached,
         (_, Reach::Down) => Reason::BreakerOpen,
         (_, Reach::Offline) => Reason::Offline,
+        (_, Reach::Resting) => Reason::RateLimited,
         (_, Reach::Live | Reach::Slow) => Reason::SlowOrigin,
     }
 }

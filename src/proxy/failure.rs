@@ -81,6 +81,20 @@ pub(super) enum Failure {
     OfflineAbsent,
     /// The client allowed the store alone to answer, and it has nothing.
     OnlyIfCached,
+    /// Our own limits for the upstream left no turn for it in time.
+    OwnLimit {
+        /// The host.
+        origin: String,
+    },
+    /// The upstream wants no requests for a while.
+    Resting {
+        /// The host.
+        origin: String,
+        /// The answer by which it said so: 429 or 503.
+        status: StatusCode,
+        /// Until when it is left alone.
+        until: SystemTime,
+    },
     /// The document is larger than allowed.
     TooLarge {
         /// The host that sent it.
@@ -147,6 +161,13 @@ impl fmt::Display for Failure {
             Self::NotOffered(what) => write!(f, "the upstream offers no {what}"),
             Self::Offline | Self::OfflineAbsent => f.write_str("the feed is offline"),
             Self::OnlyIfCached => f.write_str("the store alone was allowed to answer"),
+            Self::OwnLimit { origin } => write!(f, "our own limits left no turn at {origin}"),
+            Self::Resting { origin, status, .. } => {
+                write!(
+                    f,
+                    "{origin} answered {status} and wants no requests for a while"
+                )
+            }
             Self::TooLarge { origin, max_bytes } => {
                 write!(f, "{origin} sent more than {max_bytes} bytes")
             }
@@ -176,6 +197,8 @@ impl Failure {
             Self::NotOffered(_) => Reason::NotOffered,
             Self::Offline | Self::OfflineAbsent => Reason::Offline,
             Self::OnlyIfCached => Reason::OnlyIfCached,
+            Self::OwnLimit { .. } => Reason::OwnLimit,
+            Self::Resting { .. } => Reason::RateLimited,
             Self::TooLarge { .. } => Reason::TooLarge,
             Self::Unproven(_) => Reason::Unproven,
             Self::Unreachable { reason, .. } => *reason,
@@ -195,12 +218,13 @@ impl Failure {
             | Self::HtmlPage { origin }
             | Self::Loop { origin }
             | Self::NotAuthorized { origin, .. }
+            | Self::Resting { origin, .. }
             | Self::TooLarge { origin, .. }
             | Self::Unreachable { origin, .. }
             | Self::UpstreamStatus { origin, .. }
             | Self::V2Feed { origin, .. } => Some(origin),
             Self::Member { failure, .. } => failure.origin(),
-            // What a client is refused is no trouble of the upstream's.
+            // What a client is refused, or waits for here, is no trouble of the upstream's.
             Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
@@ -211,6 +235,7 @@ impl Failure {
             | Self::Offline
             | Self::OfflineAbsent
             | Self::OnlyIfCached
+            | Self::OwnLimit { .. }
             | Self::Unproven(_) => None,
         }
     }
@@ -234,6 +259,8 @@ impl Failure {
             | Self::NotOffered(_)
             | Self::Offline
             | Self::OnlyIfCached
+            | Self::OwnLimit { .. }
+            | Self::Resting { .. }
             | Self::TooLarge { .. }
             | Self::Unproven(_)
             | Self::Unreachable { .. }
@@ -247,7 +274,7 @@ impl Failure {
     pub(super) fn is_outage(&self) -> bool {
         match self {
             Self::Member { failure, .. } => failure.is_outage(),
-            Self::Offline => true,
+            Self::Offline | Self::OwnLimit { .. } | Self::Resting { .. } => true,
             Self::Unreachable { reason, .. } => *reason != Reason::Protocol,
             Self::UpstreamStatus { status, .. } => status.is_server_error(),
             Self::BadBody { .. }
@@ -279,11 +306,13 @@ impl Failure {
         }
     }
 
-    /// Tells the log. While a breaker is open that is said once, where it opened, and not for every request; and a
-    /// client's first request is one without its credential.
+    /// Tells the log. That a breaker is open or an origin wants to rest is said once, where that began, and not for every
+    /// request; and a client's first request is one without its credential.
     pub(super) fn log(&self, key: &Key) {
         let reason = self.reason();
-        if reason == Reason::BreakerOpen || matches!(self, Self::Challenged(_)) {
+        if reason == Reason::BreakerOpen
+            || matches!(self, Self::Challenged(_) | Self::Resting { .. })
+        {
             tracing::debug!(?key, %reason, "not fetched: {self}");
         } else {
             tracing::warn!(?key, %reason, "not fetched: {self}");
@@ -298,6 +327,8 @@ impl Failure {
             | Self::HtmlPage { .. }
             | Self::Loop { .. }
             | Self::NotAuthorized { .. }
+            | Self::OwnLimit { .. }
+            | Self::Resting { .. }
             | Self::Unreachable { .. }
             | Self::UpstreamStatus { .. }
             | Self::V2Feed { .. } => true,
@@ -314,6 +345,21 @@ impl Failure {
             | Self::OnlyIfCached
             | Self::TooLarge { .. }
             | Self::Unproven(_) => false,
+        }
+    }
+
+    /// The failure that an error amounts to which came of what we, or the upstream, let be asked of it.
+    #[must_use]
+    pub(super) fn of_limits(error: &UpstreamError, origin: &str) -> Option<Self> {
+        let origin = origin.to_owned();
+        match error {
+            UpstreamError::OwnLimit { .. } => Some(Self::OwnLimit { origin }),
+            UpstreamError::Resting { status, until, .. } => Some(Self::Resting {
+                origin,
+                status: *status,
+                until: *until,
+            }),
+            _ => None,
         }
     }
 
@@ -337,6 +383,7 @@ impl Failure {
         match self {
             Self::Unreachable { spent_its_hold, .. } => *spent_its_hold,
             Self::UpstreamStatus { status, .. } => upstream::is_passing(*status),
+            Self::OwnLimit { .. } => true,
             Self::BadBody { .. }
             | Self::Blocked { .. }
             | Self::Challenged(_)
@@ -352,6 +399,7 @@ impl Failure {
             | Self::Offline
             | Self::OfflineAbsent
             | Self::OnlyIfCached
+            | Self::Resting { .. }
             | Self::TooLarge { .. }
             | Self::Unproven(_)
             | Self::V2Feed { .. } => false,
@@ -377,9 +425,11 @@ pub(super) fn reason_of(error: &UpstreamError) -> Reason {
         } if !last.is_timeout() => reason_of(last),
         UpstreamError::HeldOut { .. } => Reason::HeldOut,
         UpstreamError::NameNotFound { .. } => Reason::NameNotFound,
+        UpstreamError::OwnLimit { .. } => Reason::OwnLimit,
         UpstreamError::ProxyAuthRequired { .. } => Reason::ProxyAuthRequired,
         UpstreamError::ProxyRefused { .. } => Reason::ProxyRefused,
         UpstreamError::RateTooLow { .. } | UpstreamError::TimedOut { .. } => Reason::TimedOut,
+        UpstreamError::Resting { .. } => Reason::RateLimited,
         UpstreamError::Tls { .. } => Reason::Tls,
         UpstreamError::UnknownIssuer { .. } => Reason::UnknownIssuer,
     }
@@ -401,9 +451,11 @@ fn cause_of(error: &UpstreamError) -> Option<String> {
         | UpstreamError::Closed { .. }
         | UpstreamError::ConnectFailed { .. }
         | UpstreamError::HeldOut { .. }
+        | UpstreamError::OwnLimit { .. }
         | UpstreamError::PrivateAddress { .. }
         | UpstreamError::Protocol { .. }
         | UpstreamError::RateTooLow { .. }
+        | UpstreamError::Resting { .. }
         | UpstreamError::TimedOut { .. }
         | UpstreamError::Tls { .. }
         | UpstreamError::TooManyRedirects { .. } => None,

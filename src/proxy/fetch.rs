@@ -216,7 +216,8 @@ impl Proxy {
                 Place::Symbols { checksum, .. } => checksum.clone(),
                 Place::Indexed { .. } | Place::Named(_) => None,
             },
-            via: ask.via.clone(),
+            stake: ask.stake(),
+            via: ask.errand.via.clone(),
         };
         match self.upstream.fetch(fetch).await {
             Ok(fetched) => {
@@ -234,6 +235,10 @@ impl Proxy {
     /// The failure that an error of the upstream side amounts to, noted against its origin.
     pub(super) fn upstream_failure(&self, feed: &Feed, error: &UpstreamError) -> Failure {
         let host = error.origin().unwrap_or(feed.access.upstream()).host();
+        // Neither is an outage: the origin lives, or was not asked at all.
+        if let Some(failure) = Failure::of_limits(error, host) {
+            return failure;
+        }
         let noted = feed.note_failure(host, self.clock.now());
         let since = if let UpstreamError::BreakerOpen { since, .. } = error {
             *since
@@ -400,7 +405,7 @@ impl Proxy {
             } => Ok(vec![ask.feed.settings.upstream.clone()]),
             Place::Indexed { resource, query } => {
                 let model = self
-                    .model(&ask.feed, &ask.via, self.clock.instant())
+                    .model(&ask.feed, &ask.errand, self.clock.instant())
                     .await?;
                 Ok(self.reachable_first(&ask.feed, model.locate(resource, query)?))
             }

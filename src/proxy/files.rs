@@ -148,7 +148,7 @@ impl Proxy {
                 checksum,
             },
             since: query.since,
-            via: query.via.to_vec(),
+            errand: query.errand.clone(),
         };
         Ok(Want {
             ask,
@@ -179,7 +179,7 @@ fn file_want(query: &Query<'_>, class: Class, rest: &str, place: Place, file: Fi
         place,
         demand,
         since: query.since,
-        via: query.via.to_vec(),
+        errand: query.errand.clone(),
     };
     Want { ask, file }
 }

@@ -255,7 +255,7 @@ async fn flight_step(
             }
             ContentState::Streaming(streaming) => (streaming.may_give(end), false),
             ContentState::Past(_) => return Err(Reason::Store),
-            ContentState::Asking => (0, false),
+            ContentState::Asking(_) => (0, false),
         };
         if at < limit {
             let upto = limit.min(at + CHUNK_BYTES);

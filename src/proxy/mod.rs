@@ -14,6 +14,7 @@ mod challenge;
 mod checks;
 mod content;
 mod document;
+mod errand;
 mod facts;
 mod failure;
 mod feed;
@@ -22,6 +23,7 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod ignored;
+mod late;
 mod links;
 mod live;
 mod mode;
@@ -34,6 +36,7 @@ mod peer;
 mod places;
 mod proof;
 mod publish;
+mod queues;
 mod reads;
 mod recent;
 mod refusal;
@@ -70,6 +73,7 @@ pub use self::base::Scheme;
 pub use self::body::{Body, BodyError};
 use self::content::{ContentState, HeadState, Partials, ProofState};
 use self::document::{DocumentState, FlightKey};
+use self::errand::Errand;
 use self::failure::Failure;
 pub use self::mode::{Mode, ModeOrder};
 use self::outcome::Subject;
@@ -183,7 +187,8 @@ impl fmt::Debug for Shared {
 /// A request as its parts.
 struct Incoming<'a, B> {
     parts: &'a request::Parts,
-    via: &'a [String],
+    /// What sends us upstream, if it comes to that.
+    errand: &'a Errand,
     body: B,
 }
 
@@ -239,6 +244,7 @@ impl Proxy {
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
         let proxy = Self { snapshot, current };
         proxy.watch_modes();
+        proxy.watch_queues();
         Ok(proxy)
     }
 
@@ -282,11 +288,6 @@ impl Proxy {
         let facts = peer.facts(parts, &self.clock);
         let mut told = Told::default();
         let via = via_of(&parts.headers);
-        let incoming = Incoming {
-            parts,
-            via: &via,
-            body,
-        };
         let base = &self.settings.base;
         self.ignored.note(base, parts, peer);
         let response = match base.address(&parts.headers, &parts.uri, peer.addr, peer.scheme) {
@@ -300,6 +301,12 @@ impl Proxy {
             Err(error) => respond::refusal(&facts, &Refusal::BadRequest(error.to_string())),
             Ok(address) => {
                 told.client = Some(address.client);
+                let errand = Errand::of_client(address.client, via);
+                let incoming = Incoming {
+                    parts,
+                    errand: &errand,
+                    body,
+                };
                 self.routed(incoming, &facts, &address, &mut told).await
             }
         };
@@ -368,8 +375,8 @@ impl Proxy {
                 respond::refusal(facts, &Refusal::MethodNotAllowed(allowed))
             }
             _ => {
-                let (parts, via) = (request.parts, request.via);
-                self.read_mount(mount, &resource, &base, parts, via, facts, told)
+                let (parts, errand) = (request.parts, request.errand);
+                self.read_mount(mount, &resource, &base, parts, errand, facts, told)
                     .await
             }
         }
@@ -383,7 +390,7 @@ impl Proxy {
         resource: &Resource,
         base: &str,
         parts: &request::Parts,
-        via: &[String],
+        errand: &Errand,
         facts: &Facts<'_>,
         told: &mut Told,
     ) -> Response<Body> {
@@ -409,7 +416,7 @@ impl Proxy {
                     query,
                     demand,
                     since,
-                    via,
+                    errand,
                 };
                 self.read_resource(&query, resource, parts, facts, told)
                     .await
@@ -421,7 +428,7 @@ impl Proxy {
                     query,
                     demand,
                     since,
-                    via,
+                    errand,
                 };
                 self.read_union(&query, member, resource, parts, facts, told)
                     .await

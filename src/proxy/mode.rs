@@ -215,9 +215,10 @@ impl Snapshot {
                 OriginState::Open { since, .. } if self.clock.since(since) >= after => {
                     Presence::Away
                 }
-                OriginState::Live | OriginState::Open { .. } | OriginState::Slow { .. } => {
-                    Presence::Here
-                }
+                OriginState::Live
+                | OriginState::Open { .. }
+                | OriginState::Resting { .. }
+                | OriginState::Slow { .. } => Presence::Here,
             };
             // What began under settings of before has no say in it.
             if feed.mode.lock().presence != presence

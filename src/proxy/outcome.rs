@@ -116,6 +116,8 @@ pub enum Reason {
     Offline,
     /// Only the store was allowed to answer.
     OnlyIfCached,
+    /// Our own limits left the origin no turn for it in time.
+    OwnLimit,
     /// A member of a union was left out.
     Partial,
     /// The upstream's answer cannot be followed or understood.
@@ -177,6 +179,7 @@ impl Reason {
             Self::NotAuthorized => "not-authorized",
             Self::Offline => "offline",
             Self::OnlyIfCached => "only-if-cached",
+            Self::OwnLimit => "own-limit",
             Self::Partial => "partial",
             Self::Protocol => "protocol",
             Self::ProxyAuthRequired => "proxy-auth-required",

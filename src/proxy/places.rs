@@ -33,6 +33,7 @@ impl Proxy {
         match self.upstream.state(origin, &feed.access) {
             OriginState::Live => Reach::Live,
             OriginState::Open { .. } => Reach::Down,
+            OriginState::Resting { .. } => Reach::Resting,
             OriginState::Slow { .. } => Reach::Slow,
         }
     }
@@ -81,7 +82,8 @@ fn rank(reach: Reach) -> u8 {
     match reach {
         Reach::Live => 0,
         Reach::Slow => 1,
-        Reach::Down => 2,
-        Reach::Offline => 3,
+        Reach::Resting => 2,
+        Reach::Down => 3,
+        Reach::Offline => 4,
     }
 }

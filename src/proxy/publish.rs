@@ -86,7 +86,7 @@ impl Proxy {
         if let Err(refusal) = permitted.await {
             return self.turn_away(body, facts, &refusal).await;
         }
-        let place = match self.model(feed, request.via, self.clock.instant()).await {
+        let place = match self.model(feed, request.errand, self.clock.instant()).await {
             Ok(model) => model.locate(resource, ""),
             Err(failure) => Err(failure),
         };
@@ -115,7 +115,7 @@ impl Proxy {
             length,
             method: facts.method.clone(),
             url,
-            via: request.via.to_vec(),
+            via: request.errand.via.clone(),
         };
         let reply = if is_sized || feed.settings.push_length == PushLength::AsSent {
             self.upstream.publish(send.with_body(body)).await

@@ -337,7 +337,9 @@ fn status_for(failure: &Failure) -> StatusCode {
         Failure::Blocked { .. } | Failure::NotOffered(_) | Failure::OfflineAbsent => {
             StatusCode::NOT_FOUND
         }
-        Failure::Offline => StatusCode::SERVICE_UNAVAILABLE,
+        Failure::Offline | Failure::OwnLimit { .. } | Failure::Resting { .. } => {
+            StatusCode::SERVICE_UNAVAILABLE
+        }
         Failure::OnlyIfCached => StatusCode::GATEWAY_TIMEOUT,
         Failure::Unproven(why) => status_for(why),
         Failure::Unreachable {

@@ -75,7 +75,10 @@ impl Troubles {
             since,
             reason,
             said: failure.to_string(),
-            ends_with_any_answer: matches!(failure, Failure::Unreachable { .. }),
+            ends_with_any_answer: matches!(
+                failure,
+                Failure::Resting { .. } | Failure::Unreachable { .. }
+            ),
         };
         state.last.insert(origin.to_owned(), trouble);
     }

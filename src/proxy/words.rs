@@ -80,6 +80,12 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             format!("no copy of {what}, and the request allows the store alone"),
             "Cache-Control: only-if-cached was sent.".into(),
         ),
+        Failure::OwnLimit { origin } => own_limit(origin, what),
+        Failure::Resting {
+            origin,
+            status,
+            until,
+        } => resting(origin, *status, *until, what),
         Failure::TooLarge { origin, max_bytes } => (
             format!("{origin} sent a {what} of more than {max_bytes} bytes"),
             "The limit is max_document_bytes.".into(),
@@ -97,14 +103,7 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             ),
             detail.clone(),
         ),
-        Failure::UpstreamStatus { origin, status } if *status == StatusCode::TOO_MANY_REQUESTS => (
-            format!("{origin} refuses by rate (429), no copy of {what}"),
-            "It gets more requests from here than it allows.".into(),
-        ),
-        Failure::UpstreamStatus { origin, status } => (
-            format!("{origin} answered {}, no copy of {what}", status.as_u16()),
-            "The upstream's own error; it was asked again as long as a request may be held.".into(),
-        ),
+        Failure::UpstreamStatus { origin, status } => error_of(origin, *status, what),
         Failure::Unproven(why) => unproven(why, what, now),
         Failure::V2Feed { origin, v3 } => (
             format!("{origin} is a V2 feed, try {v3}, no copy of {what}"),
@@ -119,6 +118,40 @@ fn unreachable(origin: &str, since: SystemTime, cause: Option<&str>, now: System
     format!(
         "{origin} unreachable since {}{cause}",
         clock_time(since, now)
+    )
+}
+
+/// That an upstream answered with an error of its own.
+fn error_of(origin: &str, status: StatusCode, what: &str) -> (String, String) {
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        return (
+            format!("{origin} refuses by rate (429), no copy of {what}"),
+            "It gets more requests from here than it allows.".into(),
+        );
+    }
+    (
+        format!("{origin} answered {}, no copy of {what}", status.as_u16()),
+        "The upstream's own error; it was asked again as long as a request may be held.".into(),
+    )
+}
+
+/// That our own limits are what was waited for.
+fn own_limit(origin: &str, what: &str) -> (String, String) {
+    (
+        format!("too many requests wait for {origin} here, no copy of {what}"),
+        "Sluice's own limits are what it waited for: max_upstream_connections, max_upstream_requests_per_second, \
+         max_upstream_bytes_per_second."
+            .into(),
+    )
+}
+
+/// That an upstream refuses for a while, and until when.
+fn resting(origin: &str, status: StatusCode, until: SystemTime, what: &str) -> (String, String) {
+    let (date, status) = (httpdate::fmt_http_date(until), status.as_u16());
+    let time = date.get(17..25).unwrap_or_default();
+    (
+        format!("{origin} refuses by rate ({status}) until {time}, no copy of {what}"),
+        format!("It wants no requests until {date} (Retry-After), and gets none."),
     )
 }
 

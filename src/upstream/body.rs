@@ -1,6 +1,7 @@
-//! The body of an answer, with an idle limit, a minimum rate and the origin's permit.
+//! The body of an answer, with an idle limit, a minimum rate, the request's turn and its own.
 //!
-//! Only time spent waiting for the origin counts: a reader that takes its time is not the origin's fault. It refuses to
+//! Only time spent waiting for the origin counts: neither a reader that takes its time nor a limit of ours on what may
+//! come is the origin's fault. It refuses to
 //! buffer and to decode.
 
 use std::fmt;
@@ -13,12 +14,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, Sleep};
 
 use super::error::{Phase, UpstreamError};
 use super::health::Health;
 use super::settings::Settings;
+use super::turns::{Pieces, Turn};
 use super::url::Origin;
 use crate::clock::Clock;
 
@@ -31,6 +32,8 @@ pub struct ResponseBody {
     idle_timeout: Duration,
     min_window_bytes: u64,
     origin: Origin,
+    /// The turns by which it may come.
+    pieces: Option<Pieces>,
     /// Told of each piece, where the connection itself does not tell.
     progress: Option<Arc<Health>>,
     source: Option<Source>,
@@ -42,16 +45,16 @@ pub struct ResponseBody {
     window_waited: Duration,
 }
 
-/// The stream, and the permit that it holds until its end.
+/// The stream, and the turn of its request, which lasts until its end.
 struct Source {
     incoming: Incoming,
-    _permit: Option<OwnedSemaphorePermit>,
+    _turn: Option<Turn>,
 }
 
 impl ResponseBody {
     pub(super) fn new(
         incoming: Incoming,
-        permit: Option<OwnedSemaphorePermit>,
+        turn: Option<Turn>,
         origin: Origin,
         settings: &Settings,
         clock: Clock,
@@ -59,7 +62,7 @@ impl ResponseBody {
         let mut body = Self::whole(None, origin, settings, clock);
         body.source = Some(Source {
             incoming,
-            _permit: permit,
+            _turn: turn,
         });
         body
     }
@@ -77,6 +80,7 @@ impl ResponseBody {
             idle_timeout: settings.idle_timeout,
             min_window_bytes: settings.min_rate_bytes * RATE_WINDOW.as_secs(),
             origin,
+            pieces: None,
             progress: None,
             source: None,
             waiting_since: None,
@@ -89,6 +93,11 @@ impl ResponseBody {
     /// Has each piece that comes noted as a sign of life.
     pub(super) fn note_progress(&mut self, health: Arc<Health>) {
         self.progress = Some(health);
+    }
+
+    /// Has it come by turns.
+    pub(super) fn take_turns(&mut self, pieces: Pieces) {
+        self.pieces = Some(pieces);
     }
 
     pub(super) fn origin(&self) -> &Origin {
@@ -154,16 +163,24 @@ impl Body for ResponseBody {
         let Some(source) = &mut this.source else {
             return Poll::Ready(None);
         };
+        if let Some(pieces) = &mut this.pieces
+            && !source.incoming.is_end_stream()
+        {
+            ready!(pieces.poll_turn(context));
+        }
         let outcome = match Pin::new(&mut source.incoming).poll_frame(context) {
             Poll::Pending => Err(ready!(this.poll_limits(context))),
             Poll::Ready(None) => {
-                this.source = None;
+                (this.source, this.pieces) = (None, None);
                 return Poll::Ready(None);
             }
             Poll::Ready(Some(Ok(frame))) => {
                 let bytes = frame.data_ref().map_or(0, Bytes::len);
                 if let Some(health) = &this.progress {
                     health.byte_received();
+                }
+                if let Some(pieces) = &mut this.pieces {
+                    pieces.note(bytes);
                 }
                 this.note(bytes).map(|()| frame)
             }
@@ -172,7 +189,7 @@ impl Body for ResponseBody {
             }
         };
         if outcome.is_err() {
-            this.source = None;
+            (this.source, this.pieces) = (None, None);
         }
         Poll::Ready(Some(outcome))
     }

@@ -115,6 +115,11 @@ pub enum UpstreamError {
         /// The origin.
         origin: Origin,
     },
+    /// The hold ran out while it was not its turn: our own limits for the origin are lower than what is asked of it.
+    OwnLimit {
+        /// The origin.
+        origin: Origin,
+    },
     /// The address is private, and the configured upstream is not.
     PrivateAddress {
         /// The origin.
@@ -149,6 +154,15 @@ pub enum UpstreamError {
     RateTooLow {
         /// The origin.
         origin: Origin,
+    },
+    /// The origin wants no requests for a while.
+    Resting {
+        /// The origin.
+        origin: Origin,
+        /// The answer by which it said so: 429 or 503.
+        status: StatusCode,
+        /// Until when it is left alone.
+        until: SystemTime,
     },
     /// A wait ran out.
     TimedOut {
@@ -191,11 +205,13 @@ impl UpstreamError {
             Self::CredentialUnavailable { .. } => "credential-unavailable",
             Self::HeldOut { .. } => "held-out",
             Self::NameNotFound { .. } => "name-not-found",
+            Self::OwnLimit { .. } => "own-limit",
             Self::PrivateAddress { .. } => "private-address",
             Self::Protocol { .. } => "protocol",
             Self::ProxyAuthRequired { .. } => "proxy-auth-required",
             Self::ProxyRefused { .. } => "proxy-refused",
             Self::RateTooLow { .. } => "rate-too-low",
+            Self::Resting { .. } => "resting",
             Self::TimedOut { .. } => "timed-out",
             Self::Tls { .. } => "tls",
             Self::TooManyRedirects { .. } => "too-many-redirects",
@@ -216,10 +232,12 @@ impl UpstreamError {
             | Self::ConnectFailed { .. }
             | Self::CredentialUnavailable { .. }
             | Self::NameNotFound { .. }
+            | Self::OwnLimit { .. }
             | Self::PrivateAddress { .. }
             | Self::Protocol { .. }
             | Self::ProxyAuthRequired { .. }
             | Self::ProxyRefused { .. }
+            | Self::Resting { .. }
             | Self::Tls { .. }
             | Self::TooManyRedirects { .. }
             | Self::UnknownIssuer { .. } => false,
@@ -250,11 +268,13 @@ impl UpstreamError {
             | Self::CredentialUnavailable { origin, .. }
             | Self::HeldOut { origin, .. }
             | Self::NameNotFound { origin }
+            | Self::OwnLimit { origin }
             | Self::PrivateAddress { origin }
             | Self::Protocol { origin, .. }
             | Self::ProxyAuthRequired { origin, .. }
             | Self::ProxyRefused { origin, .. }
             | Self::RateTooLow { origin }
+            | Self::Resting { origin, .. }
             | Self::TimedOut { origin, .. }
             | Self::Tls { origin, .. }
             | Self::TooManyRedirects { origin }
@@ -359,6 +379,9 @@ impl fmt::Display for UpstreamError {
                 None => write!(f, "{origin} did not answer in time"),
             },
             Self::NameNotFound { origin } => write!(f, "the name of {origin} cannot be looked up"),
+            Self::OwnLimit { origin } => {
+                write!(f, "our own limits left no turn at {origin} in time")
+            }
             Self::PrivateAddress { origin } => {
                 write!(f, "{origin} is a private address and not asked")
             }
@@ -390,6 +413,16 @@ impl fmt::Display for UpstreamError {
                 status.as_u16()
             ),
             Self::RateTooLow { origin } => write!(f, "{origin} sent its answer too slowly"),
+            Self::Resting {
+                origin,
+                status,
+                until,
+            } => write!(
+                f,
+                "{origin} answered {} and wants no requests until {}",
+                status.as_u16(),
+                httpdate::fmt_http_date(*until)
+            ),
             Self::TimedOut { origin, phase } => match phase {
                 Phase::Connect => write!(f, "connecting to {origin} timed out"),
                 Phase::Send => write!(f, "{origin} stopped reading the upload"),

@@ -10,23 +10,21 @@ use http::header::{
     ACCEPT_ENCODING, CONTENT_LENGTH, IF_MODIFIED_SINCE, IF_NONE_MATCH, IF_RANGE, RANGE, USER_AGENT,
     VIA,
 };
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode, Version};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use http_body::Body as _;
 use http_body_util::Empty;
-use hyper::body::Incoming;
 use hyper::ext::ReasonPhrase;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use super::attempt::Answer;
 use super::auth::Access;
 use super::body::ResponseBody;
-use super::connect::PrivateAddresses;
-use super::error::{Phase, UpstreamError};
-use super::keeper::Presented;
+use super::error::UpstreamError;
 use super::line::Line;
-use super::retry::{self, Again, Counts, Pauses};
+use super::stake::Stake;
+use super::turns::Pieces;
 use super::url::{Address, Origin};
-use super::{Shared, Upstream, redirect, tunnel};
+use super::{Shared, Upstream, redirect};
 
 /// What a client knows of a portable PDB; nuget.org's symbol server answers 403 without it.
 const SYMBOL_CHECKSUM: HeaderName = HeaderName::from_static("symbolchecksum");
@@ -95,6 +93,8 @@ pub struct Fetch {
     /// Until when an answer that may pass (a 503) is asked for again: the end of the hold, or earlier where such an answer
     /// is news to the caller.
     pub retry_until: Instant,
+    /// For whom, and how urgently: what the origin's turns are fair between.
+    pub stake: Arc<Stake>,
     /// `SymbolChecksum` of a request to a symbol server, as the client sent it.
     pub symbol_checksum: Option<HeaderValue>,
     /// The absolute address.
@@ -137,16 +137,11 @@ pub struct Fetched {
     pub url: String,
 }
 
-/// The answer of one origin, and the permit that it holds.
-struct Answer {
-    permit: Option<OwnedSemaphorePermit>,
-    response: Response<Option<Incoming>>,
-}
-
 impl Upstream {
     /// Asks for one address. Redirects are followed; connect failures, broken connections and the passing statuses
-    /// (408, 429, 500, 502, 503, 504) are tried again while the hold lasts. What is left when it ends, any other
-    /// status, and a Retry-After beyond the hold come back as they are.
+    /// (408, 429, 500, 502, 503, 504) are tried again while the hold lasts. What is left when it ends, and any other
+    /// status, come back as they are. A 429 or 503 whose Retry-After lies beyond the hold has its origin left alone until
+    /// then: it is the error of this request and of each that comes meanwhile.
     ///
     /// # Errors
     /// [`UpstreamError`] if no answer came.
@@ -200,13 +195,10 @@ impl Shared {
         let body = match incoming {
             None => ResponseBody::whole(None, origin.clone(), &self.settings, clock),
             Some(incoming) => {
-                let mut body = ResponseBody::new(
-                    incoming,
-                    answer.permit,
-                    origin.clone(),
-                    &self.settings,
-                    clock,
-                );
+                let mut body =
+                    ResponseBody::new(incoming, answer.turn, origin.clone(), &self.settings, clock);
+                let pieces = Pieces::new(line.bodies.clone(), Arc::clone(&fetch.stake));
+                body.take_turns(pieces);
                 if parts.version == Version::HTTP_2 {
                     body.note_progress(Arc::clone(&line.health));
                 }
@@ -225,184 +217,7 @@ impl Shared {
         }
     }
 
-    /// Asks one origin until it gives an answer to hand on.
-    async fn ask(
-        self: &Arc<Self>,
-        line: &Arc<Line>,
-        fetch: &Fetch,
-        address: &Address,
-    ) -> Result<Answer, UpstreamError> {
-        let asked = self.clock.instant();
-        let mut pauses = Pauses::by_chance();
-        let mut last = None;
-        let outcome = tokio::select! {
-            biased;
-            refused = line.health.opened() => return Err(refused),
-            outcome = self.try_until_usable(line, fetch, address, &mut pauses, &mut last) => outcome,
-            () = tokio::time::sleep_until(fetch.hold) => None,
-        };
-        if let Some(outcome) = outcome {
-            return outcome;
-        }
-        let last = match last {
-            Some(Ok(answer)) => return Ok(answer),
-            Some(Err(error)) => Some(Box::new(error)),
-            None => None,
-        };
-        let held_out = UpstreamError::HeldOut {
-            origin: line.origin().clone(),
-            last,
-        };
-        line.health.hold_expired(asked, &held_out);
-        self.keep_watch(line);
-        Err(held_out)
-    }
-
-    /// Attempt after attempt; `None` if the next would begin after the hold. `last` is the best that came so far.
-    async fn try_until_usable(
-        self: &Arc<Self>,
-        line: &Arc<Line>,
-        fetch: &Fetch,
-        address: &Address,
-        pauses: &mut Pauses,
-        last: &mut Option<Result<Answer, UpstreamError>>,
-    ) -> Option<Result<Answer, UpstreamError>> {
-        loop {
-            let began = self.clock.instant();
-            let mut pause = pauses.lengthen();
-            match self.attempt(line, fetch, address).await {
-                Ok(answer) if !retry::is_passing(answer.response.status()) => {
-                    return Some(Ok(answer));
-                }
-                Ok(answer) => {
-                    let headers = answer.response.headers();
-                    let wished = retry::retry_after(headers, self.clock.now());
-                    pause = pause.max(wished.unwrap_or_default());
-                    let fits = self
-                        .clock
-                        .instant()
-                        .checked_add(pause)
-                        .is_some_and(|next| next < fetch.hold.min(fetch.retry_until));
-                    if !fits {
-                        return Some(Ok(answer));
-                    }
-                    // The permit and the connection are free while we pause.
-                    *last = Some(Ok(Answer {
-                        permit: None,
-                        response: answer.response.map(|_| None),
-                    }));
-                }
-                Err(error) => {
-                    let (counts, again) = retry::judge(&error);
-                    tracing::debug!(origin = %line.origin(), %error, "no answer");
-                    if counts == Counts::Yes {
-                        line.health.failed(began, &error);
-                        self.keep_watch(line);
-                    }
-                    if again == Again::No {
-                        return Some(Err(error));
-                    }
-                    // An answer says more than a later failure.
-                    if !matches!(last, Some(Ok(_))) {
-                        *last = Some(Err(error));
-                    }
-                    if self.clock.instant() + pause >= fetch.hold {
-                        return None;
-                    }
-                }
-            }
-            tokio::time::sleep(pause).await;
-        }
-    }
-
-    /// One request to one origin, up to the header of its answer. A credential that it refuses is read again, and if
-    /// there is another now, the request is sent once more.
-    async fn attempt(
-        self: &Arc<Self>,
-        line: &Arc<Line>,
-        fetch: &Fetch,
-        address: &Address,
-    ) -> Result<Answer, UpstreamError> {
-        let access = &fetch.access;
-        let asked = Origin::of(&fetch.url).map_err(UpstreamError::BadUrl)?;
-        let credential = self.credential(line.origin(), &asked, access).await?;
-        let answer = self
-            .attempt_with(line, fetch, address, credential.as_ref())
-            .await?;
-        let Some(refused) = credential
-            .filter(|_| access.can_renew() && answer.response.status() == StatusCode::UNAUTHORIZED)
-        else {
-            return Ok(answer);
-        };
-        // Nothing is held while the secret is read.
-        let answer = Answer {
-            permit: None,
-            response: answer.response.map(|_| None),
-        };
-        if !access.renew(&refused).await {
-            return Ok(answer);
-        }
-        let credential = self.credential(line.origin(), &asked, access).await?;
-        self.attempt_with(line, fetch, address, credential.as_ref())
-            .await
-    }
-
-    async fn attempt_with(
-        self: &Arc<Self>,
-        line: &Arc<Line>,
-        fetch: &Fetch,
-        address: &Address,
-        credential: Option<&Presented>,
-    ) -> Result<Answer, UpstreamError> {
-        let mut private = self.allowance(line.origin(), &fetch.access).await?;
-        let _waiting = line.health.begin_wait();
-        self.keep_watch(line);
-        let permit = line.permit().await;
-        loop {
-            let mut request = self.request(fetch, address, line)?;
-            if let Some(credential) = credential {
-                credential.apply(request.headers_mut());
-            }
-            let outcome = self.exchange(line, private, request).await;
-            let refused = matches!(outcome, Err(UpstreamError::PrivateAddress { .. }))
-                && private == PrivateAddresses::Refuse;
-            if refused && self.has_private_upstream(&fetch.access).await {
-                private = PrivateAddresses::Allow;
-                continue;
-            }
-            return outcome.map(|response| Answer {
-                permit,
-                response: response.map(Some),
-            });
-        }
-    }
-
-    async fn exchange(
-        &self,
-        line: &Line,
-        private: PrivateAddresses,
-        request: Request<Empty<Bytes>>,
-    ) -> Result<Response<Incoming>, UpstreamError> {
-        let answer = line.pool(self, private).send(request).await;
-        if let Err(UpstreamError::TimedOut {
-            phase: Phase::FirstByte,
-            ..
-        }) = &answer
-        {
-            line.renew();
-        }
-        let answer = answer?;
-        if answer.status() == StatusCode::PROXY_AUTHENTICATION_REQUIRED {
-            return Err(UpstreamError::ProxyAuthRequired {
-                origin: line.origin().clone(),
-                proxy: line.forwarded().map(|proxy| proxy.origin().clone()),
-                schemes: tunnel::schemes(answer.headers()),
-            });
-        }
-        Ok(answer)
-    }
-
-    fn request(
+    pub(super) fn request(
         &self,
         fetch: &Fetch,
         address: &Address,

@@ -7,10 +7,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
+use http::StatusCode;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
 use super::error::UpstreamError;
+use super::resting::Resting;
 use super::retry::FIRST_PAUSE;
 use super::settings::Settings;
 use super::url::Origin;
@@ -27,6 +29,13 @@ pub enum OriginState {
         since: SystemTime,
         /// The failure that opened the breaker.
         why: Arc<UpstreamError>,
+    },
+    /// It wants no requests until then.
+    Resting {
+        /// The answer by which it said so.
+        status: StatusCode,
+        /// Until when.
+        until: SystemTime,
     },
     /// It has sent no byte for `stale_after` while requests wait.
     Slow {
@@ -59,6 +68,7 @@ pub(super) struct Health {
     /// Tells everyone held that the breaker opened.
     open: watch::Sender<bool>,
     origin: Origin,
+    pub(super) resting: Resting,
     settings: Arc<ArcSwap<Settings>>,
     /// Whether a byte would change the judgement, so that the others take no lock.
     troubled: AtomicBool,
@@ -109,9 +119,10 @@ impl Health {
                 waiting_since: now,
                 watched: false,
             }),
-            clock,
             last_byte: AtomicU64::new(0),
             open: watch::Sender::new(false),
+            resting: Resting::new(origin.clone(), clock.clone()),
+            clock,
             origin,
             settings,
             troubled: AtomicBool::new(false),
@@ -197,10 +208,10 @@ impl Health {
         }
     }
 
-    /// Notes that a hold ran out which began at `asked`. Without a byte since then the breaker opens; but an origin
-    /// that was asked for less than `stale_after`, the end of a hold that others used up, is not judged.
-    pub(super) fn hold_expired(&self, asked: Instant, error: &UpstreamError) {
-        let waited = self.clock.instant().duration_since(asked);
+    /// Notes that a hold ran out whose request was first sent at `asked`, and that it waited so long for the origin.
+    /// Without a byte since then the breaker opens; but an origin that was asked for less than `stale_after`, the end of
+    /// a hold that others used up, is not judged.
+    pub(super) fn hold_expired(&self, asked: Instant, waited: Duration, error: &UpstreamError) {
         if self.sent_since(asked) || waited < self.settings.load().stale_after {
             return;
         }
@@ -259,13 +270,14 @@ impl Health {
         let mut judged = self.judged();
         self.judge_silence(&mut judged);
         let since = judged.failing_since.unwrap_or(SystemTime::UNIX_EPOCH);
-        match &judged.open {
-            Some(why) => OriginState::Open {
+        match (&judged.open, self.resting.until()) {
+            (Some(why), _) => OriginState::Open {
                 since,
                 why: Arc::clone(why),
             },
-            None if judged.slow => OriginState::Slow { since },
-            None => OriginState::Live,
+            (None, Some((status, until))) => OriginState::Resting { status, until },
+            (None, None) if judged.slow => OriginState::Slow { since },
+            (None, None) => OriginState::Live,
         }
     }
 
@@ -312,8 +324,11 @@ impl Health {
             judged.watched = false;
             return Watch::End;
         }
-        if self.clock.instant() < judged.probe_at {
-            return Watch::Until(judged.probe_at);
+        // Whoever wants no requests wants no probes.
+        let now = self.clock.instant();
+        let probe_at = judged.probe_at.max(now + self.resting.left());
+        if now < probe_at {
+            return Watch::Until(probe_at);
         }
         Watch::Probe
     }

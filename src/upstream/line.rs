@@ -1,4 +1,4 @@
-//! One origin by one way, and everything that is kept for it: health, permits, pooled connections, what to probe it with.
+//! One origin by one way, and everything that is kept for it: health, turns, pooled connections, what to probe it with.
 //!
 //! It refuses to decide whether and how often to ask.
 
@@ -9,26 +9,27 @@ use std::sync::{Arc, Mutex, PoisonError};
 use http::header::PROXY_AUTHORIZATION;
 use http::{HeaderMap, Uri};
 use hyper::rt::Executor;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::Shared;
 use super::connect::PrivateAddresses;
 use super::error::UpstreamError;
 use super::health::Health;
 use super::pool::{Pool, Spare};
+use super::turns::Turns;
 use super::url::{Address, Origin, Scheme};
 use super::way::{ForwardProxy, Way};
 use super::wire::Dialer;
+use super::{OriginQueue, Shared};
 use crate::tasks::Tasks;
 
 /// One origin.
 pub(super) struct Line {
     /// Whether some feed may reach private addresses here: then probes may too.
     allowed: AtomicBool,
+    pub(super) bodies: Turns,
     pub(super) health: Arc<Health>,
     origin: Origin,
-    permits: Arc<Semaphore>,
     kept: Mutex<Kept>,
+    pub(super) requests: Turns,
     way: Way,
 }
 
@@ -59,15 +60,26 @@ impl Line {
     pub(super) fn new(origin: Origin, way: Way, shared: &Shared) -> Self {
         Self {
             allowed: AtomicBool::new(false),
+            bodies: Turns::of_bodies(shared),
             health: Arc::new(Health::new(
                 origin.clone(),
                 Arc::clone(&shared.in_force),
                 shared.clock.clone(),
             )),
             origin,
-            permits: Arc::new(Semaphore::new(shared.settings.max_connections)),
             kept: Mutex::default(),
+            requests: Turns::of_requests(shared),
             way,
+        }
+    }
+
+    /// How it is asked now.
+    pub(super) fn queue(&self) -> OriginQueue {
+        OriginQueue {
+            bodies: self.bodies.backlog(),
+            origin: self.origin.clone(),
+            requests: self.requests.backlog(),
+            rests_for: self.health.resting.left(),
         }
     }
 
@@ -98,10 +110,11 @@ impl Line {
         proxy.filter(|_| self.origin.scheme() == Scheme::Http)
     }
 
-    /// Waits for one of the origin's connections.
-    pub(super) async fn permit(&self) -> Option<OwnedSemaphorePermit> {
-        // The semaphore is never closed, so there always is one.
-        Arc::clone(&self.permits).acquire_owned().await.ok()
+    /// The settings have changed: what waits by those of before is looked at again.
+    pub(super) fn reconsider(&self) {
+        self.health.reconsider();
+        self.bodies.reconsider();
+        self.requests.reconsider();
     }
 
     pub(super) fn dialer(&self, shared: &Shared, private: PrivateAddresses) -> Dialer {

@@ -1,10 +1,11 @@
 //! The door to the upstreams: fetch and publish.
 //!
-//! [`Upstream::fetch`] asks one address and follows it to an answer: permits, retries within the hold, redirects, the
+//! [`Upstream::fetch`] asks one address and follows it to an answer: turns, retries within the hold, redirects, the
 //! breaker of each origin. [`Upstream::publish`] sends a client's upload once. It refuses to know what an answer means:
 //! any status but a redirect, and the passing failures while the hold lasts, is handed to the caller as it came. It
 //! keeps no answer and sends nothing of a client on a read but the credential that a feed's access passes on.
 
+mod attempt;
 pub mod auth;
 mod body;
 pub mod connect;
@@ -16,15 +17,20 @@ mod line;
 mod pool;
 mod probe;
 mod publish;
+mod queue;
+mod rate;
 mod redirect;
 mod resolve;
+mod resting;
 mod retry;
 mod secret;
 mod settings;
+mod stake;
 #[cfg(test)]
 mod tests;
 mod tls;
 mod tunnel;
+mod turns;
 pub mod url;
 pub mod way;
 mod wire;
@@ -32,6 +38,7 @@ mod wire;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -47,6 +54,8 @@ use self::probe::MayProbe;
 pub use self::publish::{PublishError, PublishFault, PublishReply, PublishRequest, Sent};
 pub use self::retry::{Pauses, is_passing};
 pub use self::settings::Settings;
+pub use self::stake::{Asker, Stake, Urgency};
+pub use self::turns::Backlog;
 use self::url::{Address, Origin};
 use self::way::Way;
 pub use self::way::WaySettings;
@@ -142,7 +151,7 @@ impl Upstream {
         let is_pool_old = settings.connect_timeout != before.settings.connect_timeout
             || settings.max_header_bytes != before.settings.max_header_bytes;
         for line in before.lines().values() {
-            line.health.reconsider();
+            line.reconsider();
             if is_pool_old {
                 line.renew();
             }
@@ -178,6 +187,14 @@ impl Upstream {
         line.map_or(OriginState::Live, |line| line.health.state())
     }
 
+    /// How every origin is asked that was lately, for metrics.
+    #[must_use]
+    pub fn queues(&self) -> Vec<OriginQueue> {
+        let shared = self.shared();
+        let queues: Vec<_> = shared.lines().values().map(|line| line.queue()).collect();
+        queues
+    }
+
     /// Has the origin of `url` probed with a GET of it, without credentials, when it does not answer. Without this it
     /// is probed with a HEAD of its root.
     ///
@@ -192,6 +209,19 @@ impl Upstream {
         line.set_probe(address);
         Ok(())
     }
+}
+
+/// How one origin is asked.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OriginQueue {
+    /// Pieces of bodies that wait to be taken.
+    pub bodies: Backlog,
+    /// The origin.
+    pub origin: Origin,
+    /// Requests that wait to be sent.
+    pub requests: Backlog,
+    /// How much longer nothing is sent to it, as it wished.
+    pub rests_for: Duration,
 }
 
 impl fmt::Debug for Upstream {

@@ -56,7 +56,7 @@ pub(super) fn chance() -> u8 {
 }
 
 /// Whether an answer says that the next attempt may do better: such a one is handed out only at the end of a hold, or
-/// where its Retry-After lies beyond that.
+/// where its Retry-After lies beyond what may be waited for.
 #[must_use]
 pub fn is_passing(status: StatusCode) -> bool {
     matches!(
@@ -67,6 +67,16 @@ pub fn is_passing(status: StatusCode) -> bool {
             | StatusCode::BAD_GATEWAY
             | StatusCode::SERVICE_UNAVAILABLE
             | StatusCode::GATEWAY_TIMEOUT
+    )
+}
+
+/// Whether an answer with this status may say, by `Retry-After`, that its origin wants no requests: of the passing ones
+/// those for which RFC 9110 section 10.2.3 and RFC 6585 section 4 define it. A server that fails for another reason knows
+/// nothing of other requests.
+pub(super) fn may_ask_for_rest(status: StatusCode) -> bool {
+    matches!(
+        status,
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
     )
 }
 
@@ -90,9 +100,11 @@ pub(super) fn judge(error: &UpstreamError) -> (Counts, Again) {
         | UpstreamError::BreakerOpen { .. }
         | UpstreamError::CredentialUnavailable { .. }
         | UpstreamError::HeldOut { .. }
+        | UpstreamError::OwnLimit { .. }
         | UpstreamError::PrivateAddress { .. }
         | UpstreamError::Protocol { .. }
         | UpstreamError::RateTooLow { .. }
+        | UpstreamError::Resting { .. }
         | UpstreamError::TimedOut {
             phase: Phase::Body | Phase::Send,
             ..

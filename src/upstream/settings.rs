@@ -1,5 +1,6 @@
 //! What the upstream module obeys.
 
+use std::num::NonZeroU64;
 use std::time::Duration;
 
 /// Limits and waits of everything asked of an upstream. The defaults fit a client that asks six times, about a second
@@ -16,6 +17,9 @@ pub struct Settings {
     pub first_byte_timeout: Duration,
     /// The longest wait for the next byte of a body, in either direction.
     pub idle_timeout: Duration,
+    /// The most bytes of bodies taken from one origin in a second, shared fairly by those who wait for them. None by
+    /// default: the line is the limit.
+    pub max_bytes_per_second: Option<NonZeroU64>,
     /// The most requests under way at one origin, over HTTP/1.1 each on a connection of its own: more than the 48 that a cold restore sends in 50 ms (9.3).
     pub max_connections: usize,
     /// The most bytes of an answer's header; hyper's buffer for reading, so at least 8 KiB.
@@ -27,6 +31,9 @@ pub struct Settings {
     pub max_push_bytes: u64,
     /// The most redirects followed for one answer.
     pub max_redirects: usize,
+    /// The most requests sent to one origin in a second, evenly, retries included, uploads and probes not. None by
+    /// default: an origin that wants fewer says so with a 429.
+    pub max_requests_per_second: Option<NonZeroU64>,
     /// The least bytes a second that a body must bring, counted over 30 seconds of waiting.
     pub min_rate_bytes: u64,
     /// How long after a breaker opened the origin is first asked again. Doubles after each failure.
@@ -46,11 +53,13 @@ impl Default for Settings {
             connect_timeout: Duration::from_secs(3),
             first_byte_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(30),
+            max_bytes_per_second: None,
             max_connections: 64,
             max_header_bytes: 64 << 10,
             max_hold: Duration::from_secs(15),
             max_push_bytes: 8 << 30,
             max_redirects: 10,
+            max_requests_per_second: None,
             min_rate_bytes: 1 << 10,
             probe_after: Duration::from_secs(5),
             probe_max: Duration::from_secs(30),

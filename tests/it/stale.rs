@@ -94,7 +94,7 @@ async fn no_status_and_no_garbage_reaches_a_client_that_can_have_a_copy() {
         (Reply::new(500, "x"), "stale.slow-origin"),
         (Reply::new(503, "x"), "stale.slow-origin"),
         (
-            Reply::new(429, "x").header("Retry-After", "60"),
+            Reply::new(429, "x").header("Retry-After", "30"),
             "stale.rate-limited",
         ),
         (Reply::new(501, "x"), "stale.upstream-status"),

@@ -155,7 +155,7 @@ async fn what_the_user_can_mend_is_in_the_reason_phrase() {
         .get(LIST)
         .await
         .expect_status(503, "failed.rate-limited");
-    let said = "api.test refuses by rate (429), no copy of sample.one";
+    let said = "api.test refuses by rate (429) until 13:00:00, no copy of sample.one";
     check(&proxy, &answer, "api.test", "rate-limited", said);
 }
 

@@ -1,5 +1,7 @@
 //! HEAD of a file that is not stored: asked upstream as a HEAD, once for all who wait, and not kept.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use http::header::HeaderMap;
 
@@ -13,12 +15,13 @@ use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
 use crate::proxy::live::lost;
 use crate::proxy::outcome::Reason;
-use crate::upstream::FetchMethod;
+use crate::upstream::{FetchMethod, Stake};
 
 /// The state of a HEAD under way.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) enum HeadState {
-    Asking,
+    /// Whoever joins shares its place in the queue of the origin.
+    Asking(Arc<Stake>),
     Done(Result<HeadLanded, Failure>),
 }
 
@@ -29,13 +32,20 @@ pub(in crate::proxy) struct HeadLanded(Option<(HeaderMap, Option<u64>)>);
 impl Proxy {
     /// A HEAD for a file that is not stored: asked upstream as a HEAD, once for all who wait, and not kept.
     pub(super) async fn head(&self, want: &Want, epoch: Epoch) -> Result<Delivery, Failure> {
-        let mut ticket = match self
-            .heads
-            .join(FlightKey::of_client(&want.ask, epoch), HeadState::Asking)
-        {
-            Joined::Follower(ticket) => ticket,
+        let (ask, stake) = want.ask.led();
+        let mut ticket = match self.heads.join(
+            FlightKey::of_client(&want.ask, epoch),
+            HeadState::Asking(stake),
+        ) {
+            Joined::Follower(ticket) => {
+                if let HeadState::Asking(stake) = &*ticket.now() {
+                    want.ask.share(stake);
+                }
+                ticket
+            }
             Joined::Leader(ticket, lead) => {
-                let (proxy, want) = (self.clone(), want.clone());
+                let file = want.file.clone();
+                let (proxy, want) = (self.clone(), Want { ask, file });
                 self.tasks.spawn("head", async move {
                     let verdict = Box::pin(proxy.fetch_head(&want, epoch)).await;
                     lead.finish(HeadState::Done(verdict));
@@ -43,12 +53,16 @@ impl Proxy {
                 ticket
             }
         };
+        let asking = match &*ticket.now() {
+            HeadState::Asking(stake) => Some(Arc::clone(stake)),
+            HeadState::Done(_) => None,
+        };
         let done = ticket.wait_for(|state| matches!(state, HeadState::Done(_)));
         let verdict = match tokio::time::timeout(self.settings.max_hold, done).await {
-            Err(_) => Err(self.held_out(&want.ask)),
+            Err(_) => Err(self.out_of_time(&want.ask, asking.as_ref())),
             Ok(Err(_)) => Err(lost()),
             Ok(Ok(state)) => match &*state {
-                HeadState::Asking => Err(lost()),
+                HeadState::Asking(_) => Err(lost()),
                 HeadState::Done(verdict) => verdict.clone(),
             },
         };
@@ -56,7 +70,7 @@ impl Proxy {
             Ok(HeadLanded(Some((headers, length)))) => Ok(Delivery::Head { headers, length }),
             Ok(HeadLanded(None)) => Ok(Delivery::Absent(Missing::default())),
             Err(failure) => {
-                if failure.reason() == Reason::HeldOut {
+                if matches!(failure.reason(), Reason::HeldOut | Reason::OwnLimit) {
                     self.note_refusal(want, &failure);
                 }
                 Err(failure)

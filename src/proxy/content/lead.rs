@@ -21,12 +21,13 @@ use crate::proxy::fetch::status_failure;
 use crate::proxy::live::{HOLD_BACK_BYTES, Identity};
 use crate::proxy::outcome::{Outcome, Reason};
 use crate::store::{self, StoreFault, Stored};
-use crate::upstream::{Accept, Conditional, FetchMethod, Fetched};
+use crate::upstream::{Accept, Conditional, FetchMethod, Fetched, Stake};
 
 /// The state of a flight for a file.
 #[derive(Clone, Debug)]
 pub(in crate::proxy) enum ContentState {
-    Asking,
+    /// Whoever joins shares its place in the queue of the origin.
+    Asking(Arc<Stake>),
     Done(Result<Landed, Failure>),
     /// The store cannot take it: everybody asks on their own, but for whoever takes the answer at hand.
     Past(Spare),
@@ -121,7 +122,7 @@ impl ContentState {
     pub(super) fn is_for_another_than(&self, audience: &Audience) -> bool {
         match self {
             Self::Done(Ok(Landed::Absent(own))) | Self::Refused(own, _) => own != audience,
-            Self::Asking | Self::Done(_) | Self::Past(_) | Self::Streaming(_) => false,
+            Self::Asking(_) | Self::Done(_) | Self::Past(_) | Self::Streaming(_) => false,
         }
     }
 
@@ -164,13 +165,20 @@ impl Proxy {
         epoch: Epoch,
         attempt: Attempt,
     ) -> (Ticket<FlightKey, ContentState>, Outcome) {
+        let (ask, stake) = want.ask.led();
         match self
             .contents
-            .join(FlightKey::of(&want.ask, epoch), ContentState::Asking)
+            .join(FlightKey::of(&want.ask, epoch), ContentState::Asking(stake))
         {
-            Joined::Follower(ticket) => (ticket, Outcome::Coalesced),
+            Joined::Follower(ticket) => {
+                if let ContentState::Asking(stake) = &*ticket.now() {
+                    want.ask.share(stake);
+                }
+                (ticket, Outcome::Coalesced)
+            }
             Joined::Leader(ticket, lead) => {
-                let (proxy, want) = (self.clone(), want.clone());
+                let file = want.file.clone();
+                let (proxy, want) = (self.clone(), Want { ask, file });
                 self.tasks.spawn("content", async move {
                     proxy.lead_content(&want, epoch, attempt, lead).await
                 });
@@ -255,7 +263,7 @@ impl Proxy {
         }
         if want.version().is_some() {
             // Whether there is a flat container, the service index says.
-            self.model(&ask.feed, &ask.via, ask.since).await?;
+            self.model(&ask.feed, &ask.errand, ask.since).await?;
         }
         if self.is_made_of_its_package(want) {
             return self.take_manifest(want, epoch).await;

@@ -15,7 +15,7 @@ impl Proxy {
         let Some((id, wanted)) = package.filter(|_| want.is_package()) else {
             return;
         };
-        let list = self.list_ask(&want.ask.feed, id, &want.ask.via);
+        let list = self.list_ask(&want.ask.feed, id, &want.ask.errand);
         let Some(stored) = self.stored(&list.key).await else {
             return;
         };

@@ -74,7 +74,7 @@ impl Proxy {
             query: "",
             demand: Demand::None,
             since: want.ask.since,
-            via: &want.ask.via,
+            errand: &want.ask.errand,
         };
         Some(self.want(&query, id, version, Content::Package, None))
     }
@@ -107,7 +107,7 @@ impl Proxy {
             }
             ContentState::Done(Ok(Landed::Absent(_))) => Ok(None),
             ContentState::Done(Err(failure)) | ContentState::Refused(_, failure) => Err(failure),
-            ContentState::Asking | ContentState::Past(_) | ContentState::Streaming(_) => Err(
+            ContentState::Asking(_) | ContentState::Past(_) | ContentState::Streaming(_) => Err(
                 Failure::Internal("the store takes no package to read a manifest from"),
             ),
         }

@@ -15,6 +15,7 @@ mod resume;
 mod stream;
 
 use std::io::{Read, Seek};
+use std::sync::Arc;
 
 use http::header::{self, HeaderMap};
 use http::{Method, StatusCode};
@@ -216,7 +217,9 @@ impl Proxy {
             (Decision::Hit, Some(stored)) => Ok(from_store(stored, Outcome::Hit, None)),
             (Decision::Stale, Some(stored)) => {
                 if reach.may_be_asked() && ask.demand != Demand::StoredOnly {
-                    drop(self.board_content(want, gate.epoch));
+                    let file = want.file.clone();
+                    let ask = want.ask.behind();
+                    drop(self.board_content(&Want { ask, file }, gate.epoch));
                 }
                 let reason = why(reach, ask.demand);
                 Ok(from_store(stored, Outcome::Stale, Some(reason)))
@@ -281,8 +284,12 @@ impl Proxy {
                 let left = self.left_of(self.settings.max_hold, &want.ask);
                 let ready = tokio::time::timeout(left, ready);
                 let is_late = ready.await.is_err();
-                if is_late && matches!(*ticket.now(), ContentState::Asking) {
-                    let failure = self.held_out(&want.ask);
+                let asking = match &*ticket.now() {
+                    ContentState::Asking(stake) => Some(Arc::clone(stake)),
+                    _ => None,
+                };
+                if is_late && asking.is_some() {
+                    let failure = self.out_of_time(&want.ask, asking.as_ref());
                     self.note_refusal(want, &failure);
                     return Err(failure);
                 }
@@ -296,7 +303,7 @@ impl Proxy {
             return Ok(None);
         }
         let delivery = match state {
-            ContentState::Asking => Err(lost()),
+            ContentState::Asking(_) => Err(lost()),
             ContentState::Done(Ok(Landed::Absent(_))) => Ok(Delivery::Absent(Missing::default())),
             ContentState::Done(Ok(Landed::Resumed(stored))) => {
                 Ok(from_store(stored, own, Some(Reason::Resumed)))

@@ -181,7 +181,7 @@ impl Proxy {
         let ask = &want.ask;
         if want.version().is_some() {
             // Whether there is a flat container, the service index says.
-            self.model(&ask.feed, &ask.via, ask.since).await?;
+            self.model(&ask.feed, &ask.errand, ask.since).await?;
         }
         let of_package = self.package_want(want);
         let (want, stored) = match of_package.filter(|_| self.is_made_of_its_package(want)) {

@@ -14,6 +14,7 @@ use crate::nuget::id::PackageId;
 use crate::nuget::version::Version;
 use crate::proxy::Proxy;
 use crate::proxy::document::Missing;
+use crate::proxy::errand::Errand;
 use crate::proxy::failure::Failure;
 use crate::proxy::feed::Feed;
 use crate::proxy::model::Model;
@@ -31,7 +32,7 @@ struct Question {
     query: String,
     demand: Demand,
     since: Instant,
-    via: Vec<String>,
+    errand: Errand,
 }
 
 impl Question {
@@ -42,7 +43,7 @@ impl Question {
             query: &self.query,
             demand: self.demand,
             since: self.since,
-            via: &self.via,
+            errand: &self.errand,
         }
     }
 }
@@ -205,7 +206,7 @@ impl Proxy {
         query: &Query<'_>,
         hive: &str,
     ) -> Result<(Arc<Model>, String), Failure> {
-        let model = self.model(query.feed, query.via, query.since).await?;
+        let model = self.model(query.feed, query.errand, query.since).await?;
         let hive = model
             .index
             .hive_behind(hive)
@@ -254,6 +255,6 @@ fn question_of(query: &UnionQuery<'_>, member: &Arc<Feed>) -> Question {
         query: query.query.to_owned(),
         demand: query.demand,
         since: query.since,
-        via: query.via.to_vec(),
+        errand: query.errand.clone(),
     }
 }

@@ -27,6 +27,7 @@ use tokio::time::Instant;
 use super::answer::Wanted;
 use super::body::Body;
 use super::document::Missing;
+use super::errand::Errand;
 use super::failure::Failure;
 use super::feed::{Bases, Face, Feed, Generation};
 use super::proof::Client;
@@ -224,7 +225,7 @@ pub(super) struct UnionQuery<'a> {
     pub(super) demand: Demand,
     /// When the request came.
     pub(super) since: Instant,
-    pub(super) via: &'a [String],
+    pub(super) errand: &'a Errand,
 }
 
 impl<'a> UnionQuery<'a> {
@@ -239,7 +240,7 @@ impl<'a> UnionQuery<'a> {
             query: self.query,
             demand: self.demand,
             since: self.since,
-            via: self.via,
+            errand: self.errand,
         }
     }
 }

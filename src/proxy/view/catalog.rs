@@ -64,7 +64,7 @@ struct Spot<'a> {
 impl Proxy {
     /// Whatever lies at this path below the catalog's base.
     pub(super) async fn catalog(&self, query: &Query<'_>, rest: &str) -> Result<Seen, Failure> {
-        let model = self.model(query.feed, query.via, query.since).await?;
+        let model = self.model(query.feed, query.errand, query.since).await?;
         let spot = Spot { query, model, rest };
         if spot.model.is_catalog_index(rest) {
             let ask = self.catalog_index_ask(&spot)?;
@@ -204,7 +204,7 @@ impl Proxy {
             key,
             place: Place::Named(url.to_owned()),
             since: spot.query.since,
-            via: spot.query.via.to_vec(),
+            errand: spot.query.errand.clone(),
         })
     }
 

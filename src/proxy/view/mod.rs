@@ -23,6 +23,7 @@ pub(super) use self::registrations::worse;
 pub(super) use self::text::How;
 use super::Proxy;
 use super::document::{Ask, Document, Missing, Obtained};
+use super::errand::Errand;
 use super::failure::Failure;
 use super::feed::Feed;
 use super::model::Model;
@@ -51,7 +52,7 @@ pub(super) struct Query<'a> {
     pub(super) demand: Demand,
     /// When the request came: every wait counts from here, however many documents its answer is made of.
     pub(super) since: Instant,
-    pub(super) via: &'a [String],
+    pub(super) errand: &'a Errand,
 }
 
 /// A view, not yet coded.
@@ -89,7 +90,7 @@ impl Proxy {
     pub(super) async fn model(
         &self,
         feed: &Arc<Feed>,
-        via: &[String],
+        errand: &Errand,
         since: Instant,
     ) -> Result<Arc<Model>, Failure> {
         let now = self.clock.instant();
@@ -98,7 +99,7 @@ impl Proxy {
         }
         let ask = Ask {
             since,
-            ..self.service_index_ask(feed, Demand::None, via)
+            ..self.service_index_ask(feed, Demand::None, errand)
         };
         match (Box::pin(self.document(&ask)).await, feed.model()) {
             (
@@ -120,11 +121,11 @@ impl Proxy {
         query: &Query<'_>,
         token: &str,
     ) -> Result<Arc<Model>, Failure> {
-        let model = self.model(query.feed, query.via, query.since).await?;
+        let model = self.model(query.feed, query.errand, query.since).await?;
         if model.hive(token).is_some() {
             return Ok(model);
         }
-        let ask = self.service_index_ask(query.feed, Demand::None, query.via);
+        let ask = self.service_index_ask(query.feed, Demand::None, query.errand);
         let ask = Ask {
             demand: self.forced_once(&ask.key),
             since: query.since,
@@ -195,7 +196,7 @@ impl Proxy {
                     .await
             }
             Resource::Search => {
-                let model = self.model(query.feed, query.via, query.since).await?;
+                let model = self.model(query.feed, query.errand, query.since).await?;
                 self.plain(query, resource, Class::Search, None, How::Search(model))
                     .await
             }
@@ -225,7 +226,7 @@ impl Proxy {
     }
 
     async fn service_index(&self, query: &Query<'_>) -> Result<Seen, Failure> {
-        let ask = self.service_index_ask(query.feed, Demand::None, query.via);
+        let ask = self.service_index_ask(query.feed, Demand::None, query.errand);
         let ask = Ask {
             demand: self.demand_of(query, &ask.key),
             since: query.since,

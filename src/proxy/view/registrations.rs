@@ -217,7 +217,7 @@ impl Proxy {
                 let key = query.feed.key(Class::VersionList, Some(id), "");
                 self.stored(&key).await.is_none()
                     && self
-                        .model(query.feed, query.via, query.since)
+                        .model(query.feed, query.errand, query.since)
                         .await?
                         .is_without_flat_container()
             }
@@ -253,7 +253,7 @@ impl Proxy {
         id: &PackageId,
         wanted: Option<&(Version, Version)>,
     ) -> Result<Seen, Failure> {
-        let model = self.model(query.feed, query.via, query.since).await?;
+        let model = self.model(query.feed, query.errand, query.since).await?;
         let hive = model
             .fullest_hive()
             .ok_or(Failure::NotOffered("registrations"))?

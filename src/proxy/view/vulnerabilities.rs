@@ -13,6 +13,7 @@ use crate::cache::freshness::Deadline;
 use crate::nuget::vulnerabilities;
 use crate::proxy::Proxy;
 use crate::proxy::document::{Ask, Missing, Obtained};
+use crate::proxy::errand::Errand;
 use crate::proxy::failure::Failure;
 use crate::proxy::feed::Feed;
 use crate::proxy::outcome::Outcome;
@@ -63,7 +64,7 @@ impl Proxy {
             return Ok(Seen::Absent(Missing::default()));
         };
         let is_current = page.token() == token;
-        let ask = self.vulnerability_page_ask(query.feed, page, query.via);
+        let ask = self.vulnerability_page_ask(query.feed, page, query.errand);
         let obtained = self.document(&ask).await?;
         let mut seen = self.shown(&ask, obtained, How::AsIs);
         if let Seen::Shown(shown) = &mut seen
@@ -88,7 +89,7 @@ impl Proxy {
         let pages = vulnerabilities::read_index(text)
             .map_err(|_| Failure::Internal("a checked vulnerability index that cannot be read"))?;
         for page in &pages {
-            let page_ask = self.vulnerability_page_ask(&ask.feed, page, &ask.via);
+            let page_ask = self.vulnerability_page_ask(&ask.feed, page, &ask.errand);
             if let Obtained::Absent(_) = Box::pin(self.document(&page_ask)).await? {
                 let origin = ask.feed.access.upstream().host().to_owned();
                 return Err(Failure::BadBody {
@@ -161,13 +162,14 @@ impl Proxy {
         since: Instant,
     ) -> Result<Duration, Failure> {
         let source = feed.audit_source();
+        let errand = Errand::of_ours();
         let query = Query {
             feed: source,
             base: "",
             query: "",
             demand: Demand::None,
             since,
-            via: &[],
+            errand: &errand,
         };
         let ask = self.ask_for_resource(
             &query,

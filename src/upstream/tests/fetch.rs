@@ -1,4 +1,4 @@
-//! The main path: headers, redirects, credentials, private addresses, permits, draining.
+//! The main path: headers, redirects, credentials, private addresses, turns, draining.
 
 use http::HeaderValue;
 use tokio::time::Instant;
@@ -230,7 +230,7 @@ async fn requests_under_way_are_limited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_body_holds_its_permit_to_its_end() {
+async fn a_body_holds_its_turn_to_its_end() {
     let settings = Settings {
         max_connections: 1,
         ..Settings::default()

@@ -1,6 +1,7 @@
 //! The whole module over pipes: scripted origins, paused time, every request and connection counted.
 
 mod body;
+mod deadlines;
 mod fetch;
 mod h2;
 mod health;
@@ -8,8 +9,10 @@ mod network;
 mod proxies;
 mod publish;
 mod reload;
+mod rest;
 mod retry;
 mod secrets;
+mod turns;
 mod ways;
 
 use std::collections::{HashMap, VecDeque};
@@ -300,6 +303,7 @@ impl Bench {
             hold: self.clock.instant() + self.upstream.settings().max_hold,
             method: FetchMethod::Get,
             retry_until: self.clock.instant() + self.upstream.settings().max_hold,
+            stake: stake_of("192.0.2.1", Urgency::Client),
             symbol_checksum: None,
             url: url.into(),
             validators: None,
@@ -329,6 +333,12 @@ impl Bench {
         self.tasks
             .spawn("client", async move { upstream.fetch(fetch).await })
     }
+}
+
+/// The place of a request of this client.
+fn stake_of(client: &str, urgency: Urgency) -> Arc<Stake> {
+    let client = client.parse().unwrap();
+    Stake::new(Asker::new(&"home".into(), Some(client)), urgency)
 }
 
 async fn text(body: ResponseBody) -> Result<String, UpstreamError> {

@@ -41,6 +41,7 @@ fn read(url: &str, home: &str, hold: Duration) -> Fetch {
         hold: Clock::system().instant() + hold,
         method: FetchMethod::Get,
         retry_until: Clock::system().instant() + hold,
+        stake: stake_of("192.0.2.1", Urgency::Client),
         symbol_checksum: None,
         url: url.into(),
         validators: None,

@@ -165,6 +165,7 @@ impl Scene {
             hold: Clock::system().instant() + Duration::from_secs(15),
             method: FetchMethod::Get,
             retry_until: Clock::system().instant() + Duration::from_secs(15),
+            stake: stake_of("192.0.2.1", Urgency::Client),
             symbol_checksum: None,
             url: "https://feed.test/a".into(),
             validators: None,
