@@ -185,6 +185,21 @@ async fn a_hold_that_runs_out_in_our_queue_is_not_the_origins_failure() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn waiting_for_a_turn_is_no_silence_of_the_origin() {
+    let bench = Bench::with(HOME, narrow(1));
+    let site = bench.site(HOME);
+    site.set([body(200 << 10), Reply::Keep(ok("x"))]);
+    // Nobody reads it, so that the origin can send no more.
+    let unread = bench.fetch(HOME).await.unwrap();
+    let waiting = bench.take_for(ONE, "/");
+    sleep(5_000).await;
+    assert_eq!(bench.home_state(), OriginState::Live);
+    assert_eq!(site.asked(), 1);
+    drop(unread);
+    assert_eq!(waiting.await.unwrap().unwrap(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn silence_counts_from_when_the_request_was_sent() {
     let settings = Settings {
         max_hold: Duration::from_millis(6_500),
