@@ -30,7 +30,7 @@ use crate::flight::Lead;
 use crate::nuget::foreign::{self, Foreign};
 use crate::store::{Answer, Draft, Raise, Stored};
 use crate::upstream::url::Origin;
-use crate::upstream::{Accept, Conditional, Fetch, FetchMethod, Fetched, UpstreamError};
+use crate::upstream::{Accept, Conditional, Fetch, FetchMethod, Fetched};
 
 impl Proxy {
     /// Leads the flight for a document to its verdict.
@@ -230,22 +230,6 @@ impl Proxy {
             }
             Err(error) => Err(self.upstream_failure(&ask.feed, &error)),
         }
-    }
-
-    /// The failure that an error of the upstream side amounts to, noted against its origin.
-    pub(super) fn upstream_failure(&self, feed: &Feed, error: &UpstreamError) -> Failure {
-        let host = error.origin().unwrap_or(feed.access.upstream()).host();
-        // Neither is an outage: the origin lives, or was not asked at all.
-        if let Some(failure) = Failure::of_limits(error, host) {
-            return failure;
-        }
-        let noted = feed.note_failure(host, self.clock.now());
-        let since = if let UpstreamError::BreakerOpen { since, .. } = error {
-            *since
-        } else {
-            noted
-        };
-        Failure::of(error, host, since.min(noted))
     }
 
     /// Reads, checks and keeps a new document.

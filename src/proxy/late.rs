@@ -6,11 +6,28 @@ use std::sync::Arc;
 use super::Proxy;
 use super::document::Ask;
 use super::failure::Failure;
+use super::feed::Feed;
 use super::mode::Mode;
 use crate::cache::decision::Demand;
 use crate::upstream::{OriginState, Stake, UpstreamError};
 
 impl Proxy {
+    /// The failure that an error of the upstream side amounts to, noted against its origin.
+    pub(super) fn upstream_failure(&self, feed: &Feed, error: &UpstreamError) -> Failure {
+        let host = error.origin().unwrap_or(feed.access.upstream()).host();
+        // Neither is an outage: the origin lives, or was not asked at all.
+        if let Some(failure) = Failure::of_limits(error, host) {
+            return failure;
+        }
+        let noted = feed.note_failure(host, self.clock.now());
+        let since = if let UpstreamError::BreakerOpen { since, .. } = error {
+            *since
+        } else {
+            noted
+        };
+        Failure::of(error, host, since.min(noted))
+    }
+
     /// The failure of a request whose time ran out while a flight was still asking in this place: our own limits are
     /// what it waited for, or the origin.
     pub(super) fn out_of_time(&self, ask: &Ask, stake: Option<&Arc<Stake>>) -> Failure {
