@@ -8,6 +8,7 @@ pub mod entry;
 pub mod epoch;
 pub mod freshness;
 pub mod key;
+pub mod made;
 pub mod proof;
 pub mod range;
 pub mod validator;

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod catalog_list;
+pub mod commit_time;
 pub(crate) mod digest;
 pub mod foreign;
 #[cfg(any(test, fuzzing))]

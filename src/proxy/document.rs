@@ -119,6 +119,8 @@ pub(super) enum Landed {
     Absent,
     /// A new document, or the stored one confirmed; how, in a word.
     Document(Document, Outcome),
+    /// The stored one, for what the upstream sent is older.
+    KeptBack(Document),
 }
 
 /// What flights are told apart by: newer requests do not join a flight of an older epoch, nor one that asks with what a
@@ -322,6 +324,7 @@ impl Proxy {
                     reason: None,
                 });
             }
+            Ok(Ok(Landed::KeptBack(document))) => return Ok(stale(document, Reason::OlderAnswer)),
             Ok(Err(failure)) => failure,
             Err(_) => {
                 let stake = match &*ticket.now() {

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Proxy;
 use super::asks::gate_name;
+use super::backwards::Came;
 use super::body::next_chunk;
 use super::checks::{
     aged, check, check_md5, conditional_of, decode, is_loop, kept, sha512, validator_of,
@@ -47,7 +48,7 @@ impl Proxy {
         };
         match &verdict {
             Ok(Landed::Absent) => {}
-            Ok(Landed::Document(document, _)) => {
+            Ok(Landed::Document(document, _) | Landed::KeptBack(document)) => {
                 ask.feed.troubles.note_good(&document.entry.origin)
             }
             Err(failure) => self.note_failed(&ask.feed, &ask.key, failure),
@@ -70,6 +71,11 @@ impl Proxy {
             && let Some(document) = self.read(stored).await
         {
             return Ok(Landed::Document(document, Outcome::Hit));
+        }
+        if let Some(stored) = &stored
+            && let Some(document) = self.just_kept_back(ask, epoch, stored).await
+        {
+            return Ok(Landed::KeptBack(document));
         }
         let hold = self.clock.instant() + self.settings.max_hold;
         let urls = self.urls(ask).await?;
@@ -171,6 +177,7 @@ impl Proxy {
             self.store
                 .refresh(stored, now, epoch, Some(headers.clone()));
             self.store.forget_absence(&ask.own_key());
+            self.older.forget(&ask.key);
             let entry = Entry {
                 validated_at: now,
                 epoch,
@@ -257,6 +264,17 @@ impl Proxy {
         checked
             .and_then(|text| check(ask, text).map_err(|error| error.to_string()))
             .map_err(|what| not_ours(ask, &origin, &text).unwrap_or_else(|| bad(what)))?;
+        let came = Came {
+            epoch,
+            headers: &fetched.headers,
+            raw: &raw,
+            text: &text,
+        };
+        if let Some(stored) = stored
+            && let Some(document) = self.kept_back(ask, stored, &came).await
+        {
+            return Ok(Landed::KeptBack(document));
+        }
         if ask.class == Class::VulnerabilityIndex {
             self.store_pages(ask, &text).await?;
         }

@@ -7,6 +7,7 @@ mod admit;
 mod aim;
 mod answer;
 mod asks;
+mod backwards;
 pub mod base;
 mod beside;
 mod body;
@@ -69,6 +70,7 @@ use tokio::time::Instant;
 
 use self::admit::Admitted;
 use self::aim::Aim;
+use self::backwards::OlderAnswers;
 pub use self::base::Scheme;
 pub use self::body::{Body, BodyError};
 use self::content::{ContentState, HeadState, Partials, ProofState};
@@ -154,6 +156,8 @@ pub struct Shared {
     forced: Recent<Key, ()>,
     /// Lists that a session of a client got from the store.
     sessions: Recent<String, ()>,
+    /// Documents of which the upstream sends something older than what is stored.
+    older: Recent<Key, OlderAnswers>,
     /// Rules that the log named a moment ago, with their feed.
     named_rules: Recent<(Arc<str>, String), ()>,
     /// When the upstream last refused a client's credential: what was asked before proves nothing after it.
@@ -236,6 +240,7 @@ impl Proxy {
             refusals: Recent::new(REFUSAL_TIME, MAX_RECENT),
             forced: Recent::new(DEMAND_INTERVAL, MAX_RECENT),
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
+            older: Recent::new(backwards::REMEMBERED, MAX_RECENT),
             named_rules: Recent::new(rules::LOG_INTERVAL, MAX_RECENT),
             refused: Recent::new(REFUSED_TIME, MAX_RECENT),
             proofs: Flights::new(max_abandoned),

@@ -114,6 +114,8 @@ pub enum Reason {
     NotAuthorized,
     /// The feed is offline.
     Offline,
+    /// What the upstream sends is older than what is stored.
+    OlderAnswer,
     /// Only the store was allowed to answer.
     OnlyIfCached,
     /// Our own limits left the origin no turn for it in time.
@@ -178,6 +180,7 @@ impl Reason {
             Self::NotOffered => "not-offered",
             Self::NotAuthorized => "not-authorized",
             Self::Offline => "offline",
+            Self::OlderAnswer => "older-answer",
             Self::OnlyIfCached => "only-if-cached",
             Self::OwnLimit => "own-limit",
             Self::Partial => "partial",

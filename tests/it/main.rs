@@ -13,6 +13,7 @@ mod absence;
 mod access;
 mod audit;
 mod away;
+mod backwards;
 mod bad_input;
 mod bases;
 mod catalog;

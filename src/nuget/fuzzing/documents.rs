@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value};
 
+use crate::nuget::commit_time;
 use crate::nuget::json::{Kind, Scanner, complete_value, decode_string, encode_string};
 use crate::nuget::range::VersionRange;
 use crate::nuget::registration::{self, Registration, RegistrationKind};
@@ -27,6 +28,11 @@ pub(crate) fn json(data: &[u8]) {
     let mut scanner = Scanner::new("text", text);
     let read = value(&mut scanner, text).filter(|_| scanner.end().is_ok());
     let complete = complete_value(text);
+    assert!(
+        commit_time::read(text).is_none()
+            || text.contains("ommitTimeStamp")
+            || text.contains("\\u")
+    );
     assert_eq!(read.is_some(), complete.is_ok(), "{complete:?}");
     if let Ok(kind) = complete {
         let mut skipping = Scanner::new("text", text);

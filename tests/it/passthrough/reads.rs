@@ -10,6 +10,26 @@ use crate::harness::fixture::{document, package, version_list};
 use crate::harness::{Ask, Reply, pass, seconds};
 
 #[tokio::test(start_paused = true)]
+async fn an_older_answer_to_one_keeps_back_nothing_of_anothers() {
+    let corp = Corp::new();
+    let proxy = corp.known_to(&[ANN, BOB]).await;
+    get(&proxy, ANN, LIST).await.expect("miss");
+    let older = Reply::json(version_list(&["1.0.0"]));
+    let older = older.header("Last-Modified", "Mon, 02 Nov 2026 10:00:00 GMT");
+    let place = "corp.test/flat/sample.one/index.json";
+    corp.on(place, "sample.one", older);
+    pass(seconds(60)).await;
+    let answer = get(&proxy, ANN, LIST).await.expect("stale.older-answer");
+    assert_ne!(answer.text(), r#"{"versions":["1.0.0"]}"#);
+    let answer = get(&proxy, BOB, LIST).await.expect("miss");
+    assert_eq!(answer.text(), r#"{"versions":["1.0.0"]}"#);
+    // Refused, Ann gets nothing of it.
+    corp.rights.revoke(ANN);
+    pass(seconds(10)).await;
+    assert_eq!(get(&proxy, ANN, LIST).await.status, 401);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_client_is_challenged_first_and_served_then() {
     let proxy = Corp::new().proxy().await;
     let refused = get(&proxy, "", "/v3/index.json").await;
