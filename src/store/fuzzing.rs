@@ -4,7 +4,8 @@ use std::io::{Error, ErrorKind};
 
 use super::layout::{find_trailer, trailer_bytes};
 use super::record::{
-    GateRow, Row, Trailer, decode_absence, decode_proof, encode_absence, encode_proof,
+    GateRow, Row, Trailer, decode_absence, decode_mark, decode_proof, encode_absence, encode_mark,
+    encode_proof,
 };
 
 /// Longest row, as the index has it.
@@ -21,6 +22,9 @@ pub(crate) fn record(data: &[u8]) {
             decode_absence(&encode_absence(&key, &absence)),
             Some((key, absence))
         );
+    }
+    if let Some((key, since)) = decode_mark(data) {
+        assert_eq!(decode_mark(&encode_mark(&key, since)), Some((key, since)));
     }
     if let Some(proven_at) = decode_proof(data) {
         assert_eq!(decode_proof(&encode_proof(proven_at)), Some(proven_at));

@@ -4,7 +4,7 @@
 //! panic caught. An index that panicked, was corrupt or missed a deadline is *dead*: its handle is leaked, because
 //! dropping it flushes and may panic, and a new one gets a new folder, since a call that is merely late still writes
 //! by path. Refuses to hold a body, a value above 4 KiB, or anything that the bodies' files do not also tell but epochs,
-//! absences, proofs and times of revalidation.
+//! absences, marks, proofs and times of revalidation.
 
 use std::fs::{self, File};
 use std::io;
@@ -44,6 +44,8 @@ pub(super) mod row {
     pub(in super::super) const ABSENCE: u8 = b'n';
     /// Rows of epochs.
     pub(in super::super) const GATE: u8 = b'g';
+    /// Rows of marks.
+    pub(in super::super) const MARK: u8 = b'm';
     /// Rows of proofs.
     pub(in super::super) const PROOF: u8 = b'p';
     /// Rows of last uses.
@@ -60,6 +62,15 @@ pub(super) mod row {
 
     pub(in super::super) fn entry(key: &[u8; 32]) -> Vec<u8> {
         of(ENTRY, key)
+    }
+
+    /// What the rows of all entries begin with whose keys begin with `prefix`.
+    pub(in super::super) fn entries_of(prefix: &[u8]) -> Vec<u8> {
+        [&[ENTRY], prefix].concat()
+    }
+
+    pub(in super::super) fn mark(key: &[u8; 32]) -> Vec<u8> {
+        of(MARK, key)
     }
 
     pub(in super::super) fn absence(key: &[u8; 32]) -> Vec<u8> {
@@ -339,6 +350,15 @@ impl Live {
                     row.map(|(name, value)| (name.to_vec(), value.to_vec()))
                         .map_err(failure)
                 })
+                .collect()
+        })
+    }
+
+    /// The values of at most `most` rows whose names begin with `prefix`.
+    pub(super) fn begin_with(&self, prefix: &[u8], most: usize) -> io::Result<Vec<Vec<u8>>> {
+        self.with(|db| {
+            let rows = db.scan_prefix(prefix).values().take(most);
+            rows.map(|value| value.map(|value| value.to_vec()).map_err(failure))
                 .collect()
         })
     }

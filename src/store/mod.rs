@@ -17,6 +17,7 @@ mod index;
 mod layout;
 mod limits;
 mod lookup;
+mod marks;
 mod memory;
 mod partial;
 mod pending;
@@ -46,6 +47,7 @@ pub use body::{Body, BodyReader, Stored};
 pub use fault::StoreFault;
 pub use gates::Raise;
 pub use index::IndexState;
+pub use marks::{Mark, Named};
 pub use memory::{Answer, Answers};
 pub use partial::Partial;
 pub use settings::{Fault, NetworkFs, OpenError, Probe, Settings, Step};
@@ -118,6 +120,7 @@ struct Shared {
     quota: Arc<Quota>,
     partials: partial::Partials,
     absences: absence::Absences,
+    marks: marks::Marks,
     proofs: proofs::Proofs,
     proof_key: proofs::HashKey,
     gates: gates::Gates,
@@ -386,6 +389,7 @@ impl Shared {
             quota: Arc::new(Quota::new(settings.max_store_bytes.unwrap_or(u64::MAX))),
             partials: partial::Partials::default(),
             absences: absence::Absences::new(settings.max_absences),
+            marks: marks::Marks::default(),
             proofs: proofs::Proofs::new(settings.max_proofs),
             proof_key: prepared.proof_key.clone(),
             gates: gates::Gates::default(),

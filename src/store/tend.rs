@@ -14,10 +14,11 @@ use super::body::Stored;
 use super::fault::StoreFault;
 use super::index::{Burial, Live, MAX_VALUE_BYTES, row};
 use super::lookup::adopted;
+use super::marks::Mark;
 use super::memory::Found;
 use super::pending::{Change, Pace};
 use super::quota::Checked;
-use super::record::{GateRow, Row, decode_absence, decode_proof};
+use super::record::{GateRow, Row, decode_absence, decode_mark, decode_proof};
 use super::settings::Step;
 use super::{Count, Shared, recover};
 use crate::cache::proof::ProofKey;
@@ -115,6 +116,9 @@ pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
                 shared.put_gate(&gate);
             }
             shared.put_proofs();
+            for mark in shared.marks.all() {
+                shared.put_mark(&mark);
+            }
             if !rebuild(&shared, number).await {
                 return;
             }
@@ -140,7 +144,7 @@ async fn wait_for_room(shared: &Arc<Shared>) -> bool {
     }
 }
 
-/// Loads epochs, absences, proofs, and, once the bodies are counted, their last uses.
+/// Loads epochs, absences, marks, proofs, and, once the bodies are counted, their last uses.
 async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> {
     let now = shared.clock.now();
     scan(shared, live, row::GATE, |_, value| {
@@ -159,6 +163,7 @@ async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> 
         }
     })
     .await?;
+    load_marks(shared, live).await?;
     load_proofs(shared, live).await?;
     let mut counted = shared.counted.subscribe();
     let _ = counted.wait_for(|count| *count == Count::Done).await;
@@ -179,7 +184,27 @@ async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> 
             shared.change(row::last_use(&key), None, None);
         }
     }
+    for mark in shared.marks.all() {
+        // Its body went without the row that told so.
+        if !shared.quota.contains(mark.key.bytes()) && !shared.overlay.contains(mark.key.bytes()) {
+            shared.end_mark(mark.key.bytes());
+        }
+    }
     shared.quota.end_counting();
+    Ok(())
+}
+
+async fn load_marks(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> {
+    scan(shared, live, row::MARK, |name, value| {
+        let Some((key, since)) = decode_mark(value) else {
+            return;
+        };
+        if !shared.marks.load(Mark { key, since }) {
+            shared.change(name.to_vec(), None, None);
+        }
+    })
+    .await?;
+    shared.marks.end_loading();
     Ok(())
 }
 

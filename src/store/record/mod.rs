@@ -279,6 +279,21 @@ pub(super) fn decode_absence(bytes: &[u8]) -> Option<(Key, Absence)> {
     Some((Key::parse(fields.text(tag::KEY)?)?, absence))
 }
 
+/// The row of a mark.
+pub(super) fn encode_mark(key: &Key, since: SystemTime) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.field(tag::KEY, key.text().as_bytes());
+    out.time(tag::FIRST_AT, since);
+    out.0
+}
+
+/// The mark that a row holds: on what, and since when.
+pub(super) fn decode_mark(bytes: &[u8]) -> Option<(Key, SystemTime)> {
+    let fields = Fields::read(bytes)?;
+    let since = fields.time(tag::FIRST_AT)?;
+    Some((Key::parse(fields.text(tag::KEY)?)?, since))
+}
+
 /// The row of a proof, whose key is the row's name.
 pub(super) fn encode_proof(proven_at: SystemTime) -> Vec<u8> {
     let mut out = Writer::new();

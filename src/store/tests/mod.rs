@@ -4,6 +4,7 @@ mod conformance;
 mod crash;
 mod eviction;
 mod faults;
+mod marks;
 mod partial;
 mod proofs;
 mod start;

@@ -1,0 +1,258 @@
+//! Marks on stored responses: what the upstream is known to have no more, since when.
+//!
+//! A mark lives as long as the body that it is on: whoever deletes that deletes the mark. They are few, held in RAM, since
+//! every hit asks, and their rows make them survive a restart; losing the index loses them. Refuses to know what a mark
+//! means to whoever asks for the body.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use super::index::{MAX_VALUE_BYTES, row};
+use super::record::{Row, encode_mark};
+use super::settings::Step;
+use super::{Shared, Store};
+use crate::cache::key::{Key, id_prefix};
+
+/// Most marks: as many as the answer of the admin listener has room for, and far more than any feed withdraws.
+const MAX_MARKS: usize = 10_000;
+/// Marks that ended before the rows of an earlier process are loaded: they must not bring them back. With more, a mark
+/// may outlive its end until it is ended again.
+const MAX_EARLY_ENDS: usize = 4096;
+/// Rows of one id that are read to find its stored responses: more than the files of its versions are never asked for.
+const MAX_ROWS_OF_ID: usize = 16 * 1024;
+
+/// A mark on a stored response.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Mark {
+    /// The response.
+    pub key: Key,
+    /// Since when.
+    pub since: SystemTime,
+}
+
+/// What the index tells of a stored response.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub struct Named {
+    /// Its name.
+    pub key: Key,
+    /// When the upstream last vouched for it.
+    pub validated_at: SystemTime,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    table: Mutex<Table>,
+    /// How many there are, so that a hit need not lock the table while there are none.
+    count: AtomicUsize,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    slots: BTreeMap<[u8; 32], Mark>,
+    early_ends: HashSet<[u8; 32]>,
+    is_loaded: bool,
+}
+
+impl Marks {
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn count(&self, table: &Table) {
+        self.count.store(table.slots.len(), Ordering::Release);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.count.load(Ordering::Acquire)
+    }
+
+    /// Puts a mark; says whether there was none and is one now.
+    fn put(&self, mark: Mark) -> bool {
+        let mut table = self.lock();
+        let bytes = *mark.key.bytes();
+        if table.slots.len() >= MAX_MARKS || table.slots.contains_key(&bytes) {
+            return false;
+        }
+        table.early_ends.remove(&bytes);
+        table.slots.insert(bytes, mark);
+        self.count(&table);
+        true
+    }
+
+    /// Takes in a row of the index; `false` if it is to go.
+    pub(super) fn load(&self, mark: Mark) -> bool {
+        let is_ended = self.lock().early_ends.contains(mark.key.bytes());
+        !is_ended && (self.put(mark.clone()) || self.find(&mark.key).is_some())
+    }
+
+    /// Every row of an earlier process was loaded.
+    pub(super) fn end_loading(&self) {
+        let mut table = self.lock();
+        table.is_loaded = true;
+        table.early_ends = HashSet::new();
+    }
+
+    /// Takes a mark away; says whether its row is to go.
+    pub(super) fn end(&self, key: &[u8; 32]) -> bool {
+        let mut table = self.lock();
+        if table.slots.remove(key).is_some() {
+            self.count(&table);
+            return true;
+        }
+        let is_early = !table.is_loaded && table.early_ends.len() < MAX_EARLY_ENDS;
+        is_early && table.early_ends.insert(*key)
+    }
+
+    fn find(&self, key: &Key) -> Option<SystemTime> {
+        if self.len() == 0 {
+            return None;
+        }
+        let table = self.lock();
+        let mark = table.slots.get(key.bytes())?;
+        (mark.key == *key).then_some(mark.since)
+    }
+
+    pub(super) fn all(&self) -> Vec<Mark> {
+        self.lock().slots.values().cloned().collect()
+    }
+}
+
+impl Shared {
+    pub(super) fn put_mark(&self, mark: &Mark) {
+        let value = encode_mark(&mark.key, mark.since);
+        if value.len() <= MAX_VALUE_BYTES {
+            self.change(row::mark(mark.key.bytes()), Some(value), None);
+        }
+    }
+
+    pub(super) fn end_mark(&self, key: &[u8; 32]) {
+        if self.marks.end(key) {
+            self.change(row::mark(key), None, None);
+        }
+    }
+
+    /// What the index knows of an id; `None` if it cannot be asked.
+    async fn named_of(&self, feed: &str, id: &str) -> Option<Vec<Named>> {
+        let live = self.index.live().filter(|_| self.index.may_read())?;
+        let prefix = row::entries_of(&id_prefix(feed, id));
+        let read = move || live.begin_with(&prefix, MAX_ROWS_OF_ID);
+        let limit = self.settings.index_deadline;
+        let rows = match self.io.call(Step::IndexRead, limit, read).await {
+            Ok(rows) => rows,
+            Err(fault) => {
+                // Whoever looks something up finds out what is wrong with it.
+                tracing::debug!(%fault, "the index does not tell what is stored of an id");
+                return None;
+            }
+        };
+        let named = rows.iter().filter_map(|value| {
+            let row = Row::decode(value)?;
+            let key = Key::parse(row.key_text.as_deref()?)?;
+            let validated_at = row.validated_at;
+            (key.feed() == feed && key.id() == Some(id)).then_some(Named { key, validated_at })
+        });
+        Some(named.collect())
+    }
+}
+
+impl Store {
+    /// Marks a stored response as one that the upstream has no more; says whether it was not marked before. There is room
+    /// for so many marks; beyond, none is put.
+    pub fn mark(&self, key: &Key, since: SystemTime) -> bool {
+        let mark = Mark {
+            key: key.clone(),
+            since,
+        };
+        let is_new = self.shared.marks.put(mark.clone());
+        if is_new {
+            self.shared.put_mark(&mark);
+        }
+        is_new
+    }
+
+    /// Takes a mark away: the upstream has it again.
+    pub fn end_mark(&self, key: &Key) {
+        self.shared.end_mark(key.bytes());
+    }
+
+    /// Since when a stored response is marked. Cheap.
+    #[must_use]
+    pub fn marked_since(&self, key: &Key) -> Option<SystemTime> {
+        self.shared.marks.find(key)
+    }
+
+    /// Whether anything is marked. Cheaper still.
+    #[must_use]
+    pub fn has_marks(&self) -> bool {
+        self.shared.marks.len() > 0
+    }
+
+    /// Every mark.
+    #[must_use]
+    pub fn marks(&self) -> Vec<Mark> {
+        self.shared.marks.all()
+    }
+
+    /// What is stored of an id of a feed, as far as its rows are durable; `None` while the index cannot be asked.
+    pub async fn stored_of(&self, feed: &str, id: &str) -> Option<Vec<Named>> {
+        self.shared.named_of(feed, id).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::cache::key::Parts;
+
+    fn mark(n: usize, seconds: u64) -> Mark {
+        let id = format!("id{n}");
+        let key = Key::new(&Parts {
+            feed: "f",
+            id: Some(&id),
+            class: "package",
+            ..Parts::default()
+        });
+        let since = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        Mark { key, since }
+    }
+
+    #[test]
+    fn the_first_time_stays_and_one_that_ended_is_gone() {
+        let marks = Marks::default();
+        assert!(marks.put(mark(1, 10)));
+        assert!(!marks.put(mark(1, 20)));
+        assert_eq!(marks.find(&mark(1, 0).key), Some(mark(1, 10).since));
+        assert_eq!(marks.find(&mark(2, 0).key), None);
+        marks.end_loading();
+        assert!(marks.end(mark(1, 0).key.bytes()));
+        assert!(!marks.end(mark(1, 0).key.bytes()));
+        assert_eq!((marks.find(&mark(1, 0).key), marks.len()), (None, 0));
+    }
+
+    #[test]
+    fn a_row_does_not_bring_back_what_ended_before_it_was_loaded() {
+        let marks = Marks::default();
+        assert!(marks.end(mark(1, 0).key.bytes()));
+        assert!(!marks.load(mark(1, 5)));
+        assert!(marks.load(mark(2, 5)));
+        // Known already: its row stays.
+        marks.put(mark(3, 9));
+        assert!(marks.load(mark(3, 5)));
+        marks.end_loading();
+        assert_eq!(marks.all().len(), 2);
+    }
+
+    #[test]
+    fn there_is_room_for_so_many() {
+        let marks = Marks::default();
+        for n in 0..MAX_MARKS {
+            assert!(marks.put(mark(n, 1)));
+        }
+        assert!(!marks.put(mark(MAX_MARKS, 1)));
+        assert_eq!(marks.len(), MAX_MARKS);
+    }
+}
