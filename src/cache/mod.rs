@@ -11,4 +11,5 @@ pub mod key;
 pub mod made;
 pub mod proof;
 pub mod range;
+pub mod recheck;
 pub mod validator;

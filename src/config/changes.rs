@@ -410,9 +410,10 @@ mod tests {
                 name if name.contains("fresh") || name.contains("outage") => "77s",
                 name if name.starts_with("proof") => "77s",
                 "access" => "own",
-                "auto_offline_after" => "77s",
+                "auto_offline_after" | "content_revalidated" => "77s",
                 "block" => "Evil.*",
                 "mode" => "offline",
+                "withdrawn" => "block",
                 "username" | "header_name" | "no_proxy" | "proxy_username" | "pushers"
                 | "readers" => "y",
                 _ => "hunter2",

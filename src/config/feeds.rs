@@ -10,7 +10,7 @@ use http::HeaderName;
 
 use crate::access::rules::{self as clients, PushKey};
 use crate::proxy::{
-    BlockRules, FeedSettings, Freshness, MemberSettings, Mode, ProofPolicy, PushLength,
+    BlockRules, FeedSettings, Freshness, MemberSettings, Mode, ProofPolicy, PushLength, Withdrawn,
 };
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Secret;
@@ -54,6 +54,7 @@ pub(super) struct Draft {
     block: BlockRules,
     mode: Mode,
     auto_offline_after: Option<Duration>,
+    withdrawn: Withdrawn,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
 }
@@ -179,6 +180,8 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
     "signatures_fresh", Yes, |draft, value| draft.freshness.signatures = fresh(value)?;
     "vulnerability_index_fresh", Yes, |draft, value| draft.freshness.vulnerability_index =
         fresh(value)?;
+    "content_revalidated", Yes, |draft, value| draft.freshness.content_revalidated =
+        off_or_duration(value)?;
     "absence_fresh", Yes, |draft, value| draft.freshness.absence = fresh(value)?;
     "absence_in_outage", Yes, |draft, value| draft.freshness.absence_in_outage = fresh(value)?;
     "block", Yes, |draft, value| draft.block = value.rules()?;
@@ -186,6 +189,8 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
         value.word(&[("offline", Mode::Offline), ("online", Mode::Online)])?;
     "auto_offline_after", Yes, |draft, value| draft.auto_offline_after =
         off_or_duration(value)?;
+    "withdrawn", Yes, |draft, value| draft.withdrawn =
+        value.word(&[("block", Withdrawn::Block), ("serve", Withdrawn::Serve)])?;
     "owns", Yes, |draft, value| draft.member.owns = unions::patterns(value)?;
     "only", Yes, |draft, value| draft.member.only = unions::patterns(value)?;
     "optional", Yes, |draft, value| draft.member.presence = unions::presence(value)?;
@@ -362,6 +367,7 @@ pub(super) fn finish(
             block: draft.block,
             mode: draft.mode,
             auto_offline_after: draft.auto_offline_after,
+            withdrawn: draft.withdrawn,
         });
     }
     for problem in of_ways {

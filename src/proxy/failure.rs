@@ -134,6 +134,11 @@ pub(super) enum Failure {
         /// Where its V3 service index may be.
         v3: String,
     },
+    /// The upstream has this version no more, and the feed gives none of those.
+    Withdrawn {
+        /// Since when that is known.
+        since: SystemTime,
+    },
 }
 
 impl fmt::Display for Failure {
@@ -174,6 +179,7 @@ impl fmt::Display for Failure {
             Self::Unproven(why) => write!(f, "no proof could be had: {why}"),
             Self::Unreachable { detail, .. } => f.write_str(detail),
             Self::V2Feed { origin, v3 } => write!(f, "{origin} is a V2 feed; try {v3}"),
+            Self::Withdrawn { .. } => f.write_str("the upstream has this version no more"),
         }
     }
 }
@@ -207,6 +213,7 @@ impl Failure {
             }
             Self::UpstreamStatus { .. } => Reason::UpstreamStatus,
             Self::V2Feed { .. } => Reason::V2Feed,
+            Self::Withdrawn { .. } => Reason::Withdrawn,
         }
     }
 
@@ -236,7 +243,8 @@ impl Failure {
             | Self::OfflineAbsent
             | Self::OnlyIfCached
             | Self::OwnLimit { .. }
-            | Self::Unproven(_) => None,
+            | Self::Unproven(_)
+            | Self::Withdrawn { .. } => None,
         }
     }
 
@@ -244,7 +252,9 @@ impl Failure {
     #[must_use]
     pub(super) fn outcome(&self) -> (Outcome, Option<Reason>) {
         match self {
-            Self::Blocked { .. } => (Outcome::Refused, Some(self.reason())),
+            Self::Blocked { .. } | Self::Withdrawn { .. } => {
+                (Outcome::Refused, Some(self.reason()))
+            }
             Self::Challenged(_) => (Outcome::Challenged, None),
             Self::CredentialWanted { why, .. } => (Outcome::Challenged, Some(why.reason())),
             Self::Member { failure, .. } => failure.outcome(),
@@ -292,7 +302,8 @@ impl Failure {
             | Self::OnlyIfCached
             | Self::TooLarge { .. }
             | Self::Unproven(_)
-            | Self::V2Feed { .. } => false,
+            | Self::V2Feed { .. }
+            | Self::Withdrawn { .. } => false,
         }
     }
 
@@ -344,7 +355,8 @@ impl Failure {
             | Self::OfflineAbsent
             | Self::OnlyIfCached
             | Self::TooLarge { .. }
-            | Self::Unproven(_) => false,
+            | Self::Unproven(_)
+            | Self::Withdrawn { .. } => false,
         }
     }
 
@@ -402,7 +414,8 @@ impl Failure {
             | Self::Resting { .. }
             | Self::TooLarge { .. }
             | Self::Unproven(_)
-            | Self::V2Feed { .. } => false,
+            | Self::V2Feed { .. }
+            | Self::Withdrawn { .. } => false,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, SystemTime};
 use tokio::time::Instant;
 
 use super::beside::Beside;
+use super::certificates::Upkeep;
 use super::mode::ModeState;
 use super::model::Model;
 use super::proof::Client;
@@ -45,6 +46,8 @@ pub(super) struct Feed {
     pub(super) troubles: Arc<Troubles>,
     /// Whether it asks its upstream; shared likewise.
     pub(super) mode: Arc<ModeState>,
+    /// What is known of its packages as a whole; shared likewise.
+    pub(super) upkeep: Arc<Upkeep>,
     /// The client whose credential its requests carry, where it passes those on.
     pub(super) client: Option<Client>,
     /// Shared likewise: where resources lie is no secret.
@@ -133,6 +136,7 @@ impl Feed {
             beside,
             bases: Arc::default(),
             mode,
+            upkeep: Arc::default(),
             troubles: Arc::default(),
             client: None,
             state: Arc::default(),
@@ -165,6 +169,7 @@ impl Feed {
             // Their answers were made under the settings of before.
             bases: Arc::default(),
             mode: Arc::clone(&self.mode),
+            upkeep: Arc::clone(&self.upkeep),
             troubles: Arc::clone(&self.troubles),
             client: None,
             state: Arc::clone(&self.state),
@@ -183,6 +188,7 @@ impl Feed {
             beside: self.beside.clone(),
             bases: Arc::clone(&self.bases),
             mode: Arc::clone(&self.mode),
+            upkeep: Arc::clone(&self.upkeep),
             troubles: Arc::clone(&self.troubles),
             client: Some(client),
             state: Arc::clone(&self.state),

@@ -290,6 +290,9 @@ impl Proxy {
             fetched_at: now,
             validated_at: now,
         };
+        if replaced.is_some() || stored.is_none() {
+            self.heed(ask, replaced, &text).await;
+        }
         let (entry, outcome) = self.keep(ask, draft, raw, text.clone()).await;
         self.store.forget_absence(&ask.own_key());
         Ok(Landed::Document(Document { entry, text }, outcome))
@@ -369,6 +372,18 @@ impl Proxy {
         Ok(collected.freeze())
     }
 
+    /// Takes account of what a new document says of what else is stored.
+    async fn heed(&self, ask: &Ask, replaced: Option<&Stored>, text: &Bytes) {
+        let text = std::str::from_utf8(text).unwrap_or_default();
+        match ask.class {
+            Class::RepositorySignatures => self.learn_certificates(ask, replaced, text).await,
+            Class::VersionList if ask.feed.client.is_none() => {
+                self.compare_list_behind(ask, replaced, text);
+            }
+            _ => {}
+        }
+    }
+
     /// Remembers that the upstream has no such document; one that was said twice drops the stored body.
     pub(super) async fn note_absence(
         &self,
@@ -391,6 +406,9 @@ impl Proxy {
             last_at: now,
         };
         self.store.put_absence(&ask.own_key(), absence);
+        if is_confirmed(&absence) && !before.is_some_and(|before| is_confirmed(&before)) {
+            self.compare_lost_list_behind(ask);
+        }
         let is_list = matches!(ask.class, Class::RegistrationIndex | Class::VersionList);
         if has_copy && is_list && is_confirmed(&absence) {
             self.store.remove(&ask.key).await;

@@ -5,7 +5,7 @@ use http::{HeaderValue, Response};
 
 use super::Proxy;
 use super::body::Body;
-use super::content::{File, Want};
+use super::content::{Errand, File, Want};
 use super::document::{Ask, Missing, Obtained, Place};
 use super::failure::Failure;
 use super::reads::answer_absent;
@@ -153,6 +153,7 @@ impl Proxy {
         Ok(Want {
             ask,
             file: File::Opaque,
+            errand: Errand::Answer,
         })
     }
 }
@@ -181,7 +182,11 @@ fn file_want(query: &Query<'_>, class: Class, rest: &str, place: Place, file: Fi
         since: query.since,
         errand: query.errand.clone(),
     };
-    Want { ask, file }
+    Want {
+        ask,
+        file,
+        errand: Errand::Answer,
+    }
 }
 
 /// The checksum that a request names.

@@ -11,6 +11,7 @@ mod backwards;
 pub mod base;
 mod beside;
 mod body;
+mod certificates;
 mod challenge;
 mod checks;
 mod content;
@@ -56,6 +57,7 @@ mod trouble;
 mod union;
 mod view;
 pub mod welcome;
+mod withdrawn;
 mod words;
 
 use std::fmt;
@@ -86,7 +88,7 @@ use self::refusal::Refusal;
 use self::respond::Facts;
 pub use self::respond::Transport;
 use self::route::Resource;
-pub use self::settings::{FeedSettings, Freshness, PushLength, Settings, ToolsSettings};
+pub use self::settings::{FeedSettings, Freshness, PushLength, Settings, ToolsSettings, Withdrawn};
 pub use self::snapshot::Snapshot;
 use self::snapshot::{Means, Reloads};
 pub use self::state::{Doors, FeedError};
@@ -160,10 +162,17 @@ pub struct Shared {
     older: Recent<Key, OlderAnswers>,
     /// Rules that the log named a moment ago, with their feed.
     named_rules: Recent<(Arc<str>, String), ()>,
+    /// Files of withdrawn versions that the log named a while ago.
+    named_withdrawn: Recent<Key, ()>,
     /// When the upstream last refused a client's credential: what was asked before proves nothing after it.
     refused: Recent<Holder, SystemTime>,
     /// What passes for a proof, being asked for.
     proofs: Flights<FlightKey, ProofState>,
+    /// Files of which the upstream is not asked behind a hit before then.
+    rechecks: Recent<Key, Instant>,
+    /// For those that are about to be asked for so, and for those that are.
+    recheck_places: Arc<Semaphore>,
+    recheck_turns: Semaphore,
 }
 
 impl std::ops::Deref for Proxy {
@@ -242,14 +251,19 @@ impl Proxy {
             sessions: Recent::new(SESSION_TIME, MAX_RECENT),
             older: Recent::new(backwards::REMEMBERED, MAX_RECENT),
             named_rules: Recent::new(rules::LOG_INTERVAL, MAX_RECENT),
+            named_withdrawn: Recent::new(withdrawn::LOG_INTERVAL, MAX_RECENT),
             refused: Recent::new(REFUSED_TIME, MAX_RECENT),
             proofs: Flights::new(max_abandoned),
+            rechecks: Recent::new(content::AGAIN_AFTER_GONE, MAX_RECENT),
+            recheck_places: Arc::new(Semaphore::new(content::MAX_WAITING)),
+            recheck_turns: Semaphore::new(content::MAX_AT_ONCE),
         };
         let snapshot = Arc::new(Snapshot::new(settings, mounted, Arc::new(shared)));
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
         let proxy = Self { snapshot, current };
         proxy.watch_modes();
         proxy.watch_queues();
+        proxy.watch_withdrawn();
         Ok(proxy)
     }
 

@@ -154,6 +154,8 @@ pub enum Reason {
     UpstreamStatus,
     /// The upstream is a V2 feed.
     V2Feed,
+    /// The upstream has this version no more.
+    Withdrawn,
 }
 
 impl Reason {
@@ -200,6 +202,7 @@ impl Reason {
             Self::Unproven => "unproven",
             Self::UpstreamStatus => "upstream-status",
             Self::V2Feed => "v2-feed",
+            Self::Withdrawn => "withdrawn",
         }
     }
 }

@@ -334,9 +334,10 @@ fn status_for(failure: &Failure) -> StatusCode {
         Failure::Member { failure, .. } => status_for(failure),
         Failure::NoRoomForUpload(_) => StatusCode::INSUFFICIENT_STORAGE,
         Failure::NothingPasses { status, .. } => *status,
-        Failure::Blocked { .. } | Failure::NotOffered(_) | Failure::OfflineAbsent => {
-            StatusCode::NOT_FOUND
-        }
+        Failure::Blocked { .. }
+        | Failure::NotOffered(_)
+        | Failure::OfflineAbsent
+        | Failure::Withdrawn { .. } => StatusCode::NOT_FOUND,
         Failure::Offline | Failure::OwnLimit { .. } | Failure::Resting { .. } => {
             StatusCode::SERVICE_UNAVAILABLE
         }

@@ -121,6 +121,8 @@ pub struct FeedSettings {
     pub mode: Mode,
     /// How long its upstream must be away for it to go offline by itself; `None` is never.
     pub auto_offline_after: Option<Duration>,
+    /// What becomes of a version held here that its upstream has no more.
+    pub withdrawn: Withdrawn,
     /// What it is as a member of unions.
     pub member: MemberSettings,
     /// Whether its upstream takes uploads of unknown length.
@@ -137,6 +139,16 @@ pub enum PushLength {
     AsSent,
     /// Always: an upload without a length lies on disk first, for upstreams that refuse chunks (protocol fact 4.1.5).
     Required,
+}
+
+/// What becomes of a version held here that its upstream has no more.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Withdrawn {
+    /// Its files are refused, with the reason.
+    Block,
+    /// They are served, with a warning in the log.
+    #[default]
+    Serve,
 }
 
 impl FeedSettings {
@@ -161,6 +173,7 @@ impl FeedSettings {
             block: BlockRules::default(),
             mode: Mode::Online,
             auto_offline_after: None,
+            withdrawn: Withdrawn::default(),
             member: MemberSettings::default(),
             push_length: PushLength::default(),
             ways: WaySettings::default(),
@@ -190,6 +203,8 @@ pub struct Freshness {
     pub tools_list: Duration,
     /// The vulnerability index.
     pub vulnerability_index: Duration,
+    /// How often the upstream is asked about a stored file of a package, behind a hit; `None` is never.
+    pub content_revalidated: Option<Duration>,
     /// The memory of a 404.
     pub absence: Duration,
     /// How long an old 404 of a list or registration index answers while the upstream cannot be reached.
@@ -208,6 +223,7 @@ impl Default for Freshness {
             signatures: Duration::from_secs(60 * 60),
             tools_list: Duration::from_secs(60 * 60),
             vulnerability_index: Duration::from_secs(60 * 60),
+            content_revalidated: Some(Duration::from_secs(7 * 24 * 60 * 60)),
             absence: Duration::from_secs(10),
             absence_in_outage: Duration::from_secs(7 * 24 * 60 * 60),
         }

@@ -110,6 +110,10 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
             "Sluice speaks V3: the upstream of this feed must be the URL of a V3 service index."
                 .into(),
         ),
+        Failure::Withdrawn { since } => (
+            format!("{what} was withdrawn upstream, since {}", clock_time(*since, now)),
+            "It is held here, and this feed serves no withdrawn versions (`withdrawn` in Sluice's configuration).".into(),
+        ),
     }
 }
 

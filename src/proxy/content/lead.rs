@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 
 use super::coding::Decoder;
 use super::list::Found;
+use super::recheck::{CONTENT_MD5, is_unchanged};
 use super::{Framing, Want};
 use crate::cache::decision::Demand;
 use crate::cache::entry::Entry;
@@ -275,6 +276,9 @@ impl Proxy {
         let heard_by = fetched.heard_by;
         if let Some(inflow) = begun {
             let landed = self.go_on(want, epoch, fetched, inflow, lead).await?;
+            if let Some(before) = stored {
+                self.follow_package(want, &before, &landed).await;
+            }
             self.note_proof(ask, heard_by, asked_at);
             return Ok(landed);
         }
@@ -287,14 +291,24 @@ impl Proxy {
                 let origin = fetched.origin.host().to_owned();
                 return Err(Failure::HtmlPage { origin }.into());
             }
-            (StatusCode::OK, _) => self.stream(want, epoch, fetched, lead).await?,
+            // What it would bring is here: its body is left unread.
+            (StatusCode::OK, Some(stored)) if is_unchanged(&fetched, &stored.entry) => {
+                let age = fetched.headers.get(header::AGE);
+                self.still_current(want, stored, age, epoch)
+            }
+            (StatusCode::OK, stored) => {
+                let landed = self.stream(want, epoch, fetched, lead).await?;
+                if let Some(before) = stored {
+                    self.follow_package(want, &before, &landed).await;
+                }
+                landed
+            }
             (StatusCode::NOT_MODIFIED, Some(stored)) => {
                 let age = fetched.headers.get(header::AGE);
                 self.still_current(want, stored, age, epoch)
             }
-            (status, _) if want.is_absence(status) => {
-                self.note_absent(want, epoch, status).await;
-                return Ok(Landed::Absent(ask.feed.audience()));
+            (status, stored) if want.is_absence(status) => {
+                return Ok(self.no_more(want, epoch, status, stored).await);
             }
             (status, _) => return Err(status_failure(&fetched.origin, status).into()),
         };
@@ -315,6 +329,7 @@ impl Proxy {
         self.store
             .refresh(&stored, now, epoch, Some(headers.clone()));
         self.store.forget_absence(&want.ask.own_key());
+        self.end_withdrawal(want);
         stored.entry = Arc::new(Entry {
             validated_at: now,
             epoch,
@@ -414,6 +429,9 @@ pub(super) fn head_of(fetched: &Fetched) -> Head {
     let is_coded = !matches!(Decoder::of(&fetched.headers), Ok(Decoder::Plain));
     let mut headers = kept(&fetched.headers);
     headers.remove(header::CONTENT_ENCODING);
+    // To tell whether another answer brings the same file.
+    let md5 = fetched.headers.get(CONTENT_MD5);
+    headers.extend(md5.map(|md5| (CONTENT_MD5, md5.clone())));
     Head {
         headers,
         identity: Identity {

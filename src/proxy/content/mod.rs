@@ -11,6 +11,7 @@ mod list;
 mod manifest;
 mod partials;
 mod proven;
+mod recheck;
 mod resume;
 mod stream;
 
@@ -27,6 +28,7 @@ use self::lead::{Landed, Spare, Streaming, head_of};
 pub(super) use self::line::Line;
 pub(super) use self::partials::Partials;
 pub(super) use self::proven::ProofState;
+pub(super) use self::recheck::{AGAIN_AFTER_GONE, Errand, MAX_AT_ONCE, MAX_WAITING};
 pub(super) use self::resume::Resume;
 use super::Proxy;
 use super::document::{Ask, FlightKey, Missing, why};
@@ -52,6 +54,7 @@ use crate::upstream::{FetchMethod, Fetched};
 pub(super) struct Want {
     pub(super) ask: Ask,
     pub(super) file: File,
+    pub(super) errand: Errand,
 }
 
 /// What a file is, which says how it is checked.

@@ -52,6 +52,10 @@ impl Proxy {
         want: &Want,
         facts: &Facts<'_>,
     ) -> Result<Delivery, Failure> {
+        if want.is_package() {
+            want.ask.feed.upkeep.note_use();
+        }
+        let withdrawn = self.check_withdrawn(want)?.is_some();
         let mut delivery = self.content_at_hand(want, facts).await?;
         for _ in 0..MAX_CHANGES {
             let Delivery::Stored {
@@ -63,7 +67,12 @@ impl Proxy {
                 return Ok(delivery);
             };
             delivery = match self.hand_over(want, stored, outcome, reason).await? {
-                Some(delivery) => return Ok(delivery),
+                Some(mut delivery) => {
+                    if withdrawn {
+                        self.tell_withdrawn(want, &mut delivery);
+                    }
+                    return Ok(delivery);
+                }
                 None => {
                     let mut again = want.clone();
                     again.ask.demand = Demand::Forced;
@@ -87,6 +96,9 @@ impl Proxy {
         let ask = &want.ask;
         let (standing, reach) = (self.standing(ask).await, self.reach(ask));
         if standing.is_good() {
+            if outcome == Outcome::Hit {
+                self.recheck_behind(want, &stored);
+            }
             return Ok(Some(from_store(stored, outcome, reason)));
         }
         if standing == Standing::Grace && reach != Reach::Live {

@@ -225,6 +225,7 @@ impl Proxy {
             validated_at: now,
         });
         self.store.forget_absence(&want.ask.own_key());
+        self.end_withdrawal(want);
         want.ask.feed.troubles.note_good(&head.origin);
         Ok(stored)
     }

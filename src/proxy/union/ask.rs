@@ -79,7 +79,11 @@ impl Roll {
             // Its index says that it has no such thing of any id.
             Err(Failure::NotOffered(_)) => self.is_answered = true,
             // By the configuration it has no such thing.
-            Err(failure @ (Failure::Blocked { .. } | Failure::OfflineAbsent)) => {
+            Err(
+                failure @ (Failure::Blocked { .. }
+                | Failure::OfflineAbsent
+                | Failure::Withdrawn { .. }),
+            ) => {
                 self.is_answered = true;
                 self.hidden.get_or_insert(failure);
             }
@@ -155,7 +159,8 @@ pub(super) fn of_member(member: &Feed, failure: Failure) -> Failure {
         Failure::Blocked { .. }
         | Failure::Internal(_)
         | Failure::Member { .. }
-        | Failure::OfflineAbsent => failure,
+        | Failure::OfflineAbsent
+        | Failure::Withdrawn { .. } => failure,
         failure => Failure::Member {
             member: Arc::clone(&member.name),
             failure: Box::new(failure),

@@ -21,6 +21,7 @@ pub(super) use self::catalog::CatalogPages;
 use self::registrations::version_in;
 pub(super) use self::registrations::worse;
 pub(super) use self::text::How;
+pub(super) use self::vulnerabilities::MIN_PAUSE;
 use super::Proxy;
 use super::document::{Ask, Document, Missing, Obtained};
 use super::errand::Errand;

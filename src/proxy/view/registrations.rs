@@ -239,10 +239,15 @@ impl Proxy {
         let seen = self.registrations_of(query, id, None).await?;
         Ok(match seen {
             Seen::Absent(missing) => Seen::Absent(missing),
-            Seen::Shown(all) => Seen::Shown(Shown {
-                how: How::VersionList,
-                ..all
-            }),
+            Seen::Shown(all) => {
+                if all.outcome == Outcome::Miss {
+                    self.compare_registrations_behind(query.feed, id, &all.sources);
+                }
+                Seen::Shown(Shown {
+                    how: How::VersionList,
+                    ..all
+                })
+            }
         })
     }
 

@@ -35,7 +35,7 @@ const DATA_AGE: Family = Family {
 };
 
 /// The shortest time between two looks, whatever freshness the settings give: nobody waits for them.
-const MIN_PAUSE: Duration = Duration::from_secs(1);
+pub(in crate::proxy) const MIN_PAUSE: Duration = Duration::from_secs(1);
 
 impl Proxy {
     pub(super) async fn vulnerability_page(
@@ -102,7 +102,8 @@ impl Proxy {
     }
 
     /// Fetches every feed's vulnerability data now, and again whenever it grows old while clients ask for it: the audit
-    /// of a restore then never waits for it, and an outage finds it recent. Ends when draining begins; a reload goes on
+    /// of a restore then never waits for it, and an outage finds it recent. Certificates likewise, while packages are
+    /// asked for. Ends when draining begins; a reload goes on
     /// with the feeds of then.
     pub fn keep_vulnerabilities(&self) {
         self.reloads.keeps_current.store(true, Ordering::Relaxed);
@@ -114,6 +115,14 @@ impl Proxy {
     pub(in crate::proxy) fn keep_current(&self) {
         let own = |feed: &&Arc<Feed>| !feed.settings.passes_credentials_on();
         for feed in self.feeds.iter().filter(own) {
+            let (proxy, of_packages) = (self.clone(), Arc::clone(feed));
+            self.tasks.spawn("certificates", async move {
+                tokio::select! {
+                    () = proxy.tasks.draining() => {}
+                    () = proxy.superseded.cancelled() => {}
+                    () = proxy.watch_certificates(&of_packages) => {}
+                }
+            });
             let (proxy, feed) = (self.clone(), Arc::clone(feed));
             self.tasks.spawn("vulnerabilities", async move {
                 tokio::select! {

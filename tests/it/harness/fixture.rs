@@ -117,6 +117,11 @@ pub(crate) fn version_list(versions: &[&str]) -> String {
 
 /// A valid package of at least `bytes` bytes. Its content depends on `id` and `version`.
 pub(crate) fn package(id: &str, version: &str, bytes: usize) -> Vec<u8> {
+    package_with(id, version, bytes, &manifest(id, version))
+}
+
+/// The same with this manifest.
+pub(crate) fn package_with(id: &str, version: &str, bytes: usize, nuspec: &str) -> Vec<u8> {
     let stored = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
     let mut writer = ZipWriter::new(Cursor::new(Vec::new()));
     let mut state = crc32c::crc32c(format!("{id} {version}").as_bytes());
@@ -125,7 +130,6 @@ pub(crate) fn package(id: &str, version: &str, bytes: usize) -> Vec<u8> {
         state.to_be_bytes()[0]
     };
     let noise: Vec<u8> = std::iter::repeat_with(&mut next).take(bytes).collect();
-    let nuspec = manifest(id, version);
     let files: [(String, &[u8]); 2] = [
         (format!("{id}.nuspec"), nuspec.as_bytes()),
         (format!("lib/net8.0/{id}.dll"), &noise),

@@ -14,6 +14,7 @@ mod record;
 mod reload;
 mod search;
 mod symbols;
+mod withdrawn;
 
 use sluice::proxy::{FeedSettings, IdPattern, Settings, UnionSettings};
 
