@@ -73,6 +73,9 @@ fn main() -> ExitCode {
             order_reload(matches.get_one::<String>("admin").cloned(), &environment)
         }
         Some(("token", matches)) => manage_tokens(matches, &environment),
+        Some(("withdrawn", matches)) => {
+            list_withdrawn(matches.get_one::<String>("admin").cloned(), &environment)
+        }
         Some(_) | None => {
             let arguments = arguments(&matches);
             match config::load(&arguments, &environment) {
@@ -137,6 +140,14 @@ fn command() -> Command {
         )
         .subcommand(access::command::password())
         .subcommand(access::command::token())
+        .subcommand(
+            Command::new("withdrawn")
+                .about(
+                    "Lists what a running process holds and its upstreams have no more: feed, id, version and since when. A \
+                     token that this takes is read from SLUICE_ADMIN_TOKEN",
+                )
+                .arg(admin_url()),
+        )
 }
 
 fn admin_url() -> Arg {
@@ -193,6 +204,23 @@ fn order_reload(admin: Option<String>, environment: &Environment) -> ExitCode {
             say(&report);
             ExitCode::from(USAGE)
         }
+        Err(code) => code,
+    }
+}
+
+fn list_withdrawn(admin: Option<String>, environment: &Environment) -> ExitCode {
+    let token = environment.lookup(config::ADMIN_TOKEN);
+    let asked = ask_admin(admin, environment, async |url| {
+        healthcheck::withdrawn(url, token.as_deref()).await
+    });
+    match asked {
+        Ok(report) => match shell::withdrawn::lines(&report) {
+            Some(lines) => {
+                say(&lines);
+                ExitCode::SUCCESS
+            }
+            None => fail("the process answered something that is no list"),
+        },
         Err(code) => code,
     }
 }

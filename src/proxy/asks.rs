@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Proxy;
-use super::content::{Errand, File, Want};
+use super::content::{File, Purpose, Want};
 use super::document::{Ask, Place};
 use super::errand::Errand;
 use super::failure::Failure;
@@ -221,7 +221,7 @@ impl Proxy {
         Want {
             ask,
             file: File::OfPackage(version.clone(), file),
-            errand: Errand::Answer,
+            purpose: Purpose::Answer,
         }
     }
 

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use super::Proxy;
 use super::document::Ask;
+use super::errand::Errand;
 use super::failure::Failure;
 use super::feed::Feed;
 use super::view::{MIN_PAUSE, Query};
@@ -125,7 +126,7 @@ impl Proxy {
             query: "",
             demand: Demand::None,
             since: self.clock.instant(),
-            via: &[],
+            errand: &Errand::of_ours(),
         };
         let mut last = Failure::NotOffered("repository signatures");
         for version in SignaturesVersion::ALL.into_iter().rev() {

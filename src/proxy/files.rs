@@ -5,7 +5,7 @@ use http::{HeaderValue, Response};
 
 use super::Proxy;
 use super::body::Body;
-use super::content::{Errand, File, Want};
+use super::content::{File, Purpose, Want};
 use super::document::{Ask, Missing, Obtained, Place};
 use super::failure::Failure;
 use super::reads::answer_absent;
@@ -153,7 +153,7 @@ impl Proxy {
         Ok(Want {
             ask,
             file: File::Opaque,
-            errand: Errand::Answer,
+            purpose: Purpose::Answer,
         })
     }
 }
@@ -185,7 +185,7 @@ fn file_want(query: &Query<'_>, class: Class, rest: &str, place: Place, file: Fi
     Want {
         ask,
         file,
-        errand: Errand::Answer,
+        purpose: Purpose::Answer,
     }
 }
 

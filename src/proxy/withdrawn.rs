@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::Proxy;
 use super::content::{Delivery, Want};
 use super::document::{Ask, Document};
+use super::errand::Errand;
 use super::failure::Failure;
 use super::feed::Feed;
 use super::outcome::{Outcome, Reason};
@@ -261,7 +262,7 @@ impl Proxy {
                     query: "",
                     demand: Demand::None,
                     since: self.clock.instant(),
-                    via: &[],
+                    errand: &Errand::of_ours(),
                 };
                 let want = self.want(&query, id, &version, Content::Package, None);
                 self.ask_behind(&want, validated_at);

@@ -1,4 +1,4 @@
-//! `sluice healthcheck` and `sluice reload`: ask a running process, for containers without a shell.
+//! `sluice healthcheck`, `sluice reload` and `sluice withdrawn`: ask a running process, for containers without a shell.
 //!
 //! One HTTP/1.1 request over TCP, written and read by hand, within a deadline. It refuses https: the admin listener has
 //! none.
@@ -98,17 +98,9 @@ pub enum Reloaded {
 /// # Errors
 /// Why nothing is known of that.
 pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthError> {
-    let header = match token.map(|token| TokenSecret::read(token.trim())) {
-        None => String::new(),
-        Some(Some(token)) => format!("authorization: Bearer {}\r\n", token.reveal()),
-        // It could end the header.
-        Some(None) => {
-            let expected = "a token (slc_…) in SLUICE_ADMIN_TOKEN, which holds something else";
-            return Err(HealthError::Token(expected));
-        }
-    };
+    let header = credential(token)?;
     let answer = ask(url, "POST /api/reload", &header, RELOAD_LIMIT).await?;
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    let body = body_of(&answer);
     match status_of(&answer) {
         "200" => Ok(Reloaded::Obeyed(body.to_owned())),
         "401" | "403" => Err(HealthError::Token(
@@ -117,6 +109,40 @@ pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthEr
         "422" => Ok(Reloaded::Refused(body.to_owned())),
         _ => Err(HealthError::Status(first_line(&answer))),
     }
+}
+
+/// The versions that the process whose admin listener is at `url` holds and their upstreams have no more, as JSON; brings
+/// `token` if there is one.
+///
+/// # Errors
+/// Why nothing is known of that.
+pub async fn withdrawn(url: &str, token: Option<&str>) -> Result<String, HealthError> {
+    let header = credential(token)?;
+    let answer = ask(url, "GET /api/withdrawn", &header, LIMIT).await?;
+    match status_of(&answer) {
+        "200" => Ok(body_of(&answer).to_owned()),
+        "401" | "403" => Err(HealthError::Token(
+            "a token that may administer in SLUICE_ADMIN_TOKEN",
+        )),
+        _ => Err(HealthError::Status(first_line(&answer))),
+    }
+}
+
+/// The header that brings a token.
+fn credential(token: Option<&str>) -> Result<String, HealthError> {
+    match token.map(|token| TokenSecret::read(token.trim())) {
+        None => Ok(String::new()),
+        Some(Some(token)) => Ok(format!("authorization: Bearer {}\r\n", token.reveal())),
+        // It could end the header.
+        Some(None) => {
+            let expected = "a token (slc_…) in SLUICE_ADMIN_TOKEN, which holds something else";
+            Err(HealthError::Token(expected))
+        }
+    }
+}
+
+fn body_of(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or("", |(_, body)| body)
 }
 
 fn first_line(answer: &str) -> String {

@@ -15,6 +15,7 @@ pub mod reload;
 mod self_check;
 mod signals;
 pub mod tls;
+mod withdrawn;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -150,6 +151,7 @@ pub async fn run(
     tasks: Tasks,
 ) -> Ended {
     let (state, modes, checked) = (proxy.clone(), proxy.clone(), self_check.clone());
+    let listed = proxy.clone();
     let guard = proxy.guard().clone();
     let checking = tasks.spawn("self-check", self_check.run());
     let serving = Serving {
@@ -166,6 +168,7 @@ pub async fn run(
         guard,
         checking: Some(checking.abort_handle()),
         order_mode: OrderMode::new(move |feed, order| modes.order_mode(feed, order)),
+        withdrawn: withdrawn::List::new(move || listed.withdrawn()),
     };
     serve(serving, listeners, control, telemetry, tasks).await
 }
@@ -220,6 +223,8 @@ struct Serving<H, R> {
     checking: Option<AbortHandle>,
     /// Sets the mode of a feed.
     order_mode: OrderMode,
+    /// Lists what its upstream has no more.
+    withdrawn: withdrawn::List,
 }
 
 async fn serve<H, F, B, R>(
@@ -243,6 +248,7 @@ where
         guard,
         checking,
         order_mode,
+        withdrawn,
     } = serving;
     let Control {
         reloader,
@@ -280,15 +286,20 @@ where
             gate: gate.clone(),
             order_mode,
         };
+        let withdrawn = withdrawn::State::new(&gate, withdrawn);
         let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
         admin.serve(
             listener,
             Door::Plain,
             move |request: Request<Incoming>, peer: Peer| {
                 let (state, modes, client) = (state.clone(), modes.clone(), peer.addr.ip());
+                let withdrawn = withdrawn.clone();
                 async move {
                     match modes::feed_in(request.uri().path()) {
                         Some(_) => modes::answer(request, client, &modes).await,
+                        None if request.uri().path() == withdrawn::PATH => {
+                            withdrawn::answer(&request.into_parts().0, client, &withdrawn).await
+                        }
                         None => admin::answer(&request.into_parts().0, client, &state).await,
                     }
                 }

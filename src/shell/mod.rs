@@ -3,6 +3,7 @@
 pub(crate) mod gauges;
 pub(crate) mod reload;
 pub(crate) mod self_check;
+pub(crate) mod withdrawn;
 
 /// What we call ourselves to others.
 pub(crate) const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));

@@ -202,6 +202,21 @@ fn the_subcommand_tells_the_report_by_its_exit_code_too() {
 }
 
 #[test]
+fn what_is_withdrawn_is_listed_by_the_admin_listener_and_the_subcommand() {
+    let process = Configured::start(ONE);
+    let answer = get(&process.admin, "/api/withdrawn");
+    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+    assert!(answer.ends_with("{\"withdrawn\":[]}\n"), "{answer}");
+    let url = format!("http://{}", process.admin);
+    let listed = run(&["withdrawn", "--admin", &url]);
+    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+    assert_eq!(text(&listed.stdout), "");
+    drop(process);
+    let refused = run(&["withdrawn", "--admin", &url]);
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+}
+
+#[test]
 fn a_page_of_another_site_reloads_nothing() {
     let process = Configured::start(ONE);
     process.write(&format!("{ONE}{TWO}"));

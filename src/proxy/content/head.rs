@@ -44,8 +44,7 @@ impl Proxy {
                 ticket
             }
             Joined::Leader(ticket, lead) => {
-                let file = want.file.clone();
-                let (proxy, want) = (self.clone(), Want { ask, file });
+                let (proxy, want) = (self.clone(), want.with(ask));
                 self.tasks.spawn("head", async move {
                     let verdict = Box::pin(proxy.fetch_head(&want, epoch)).await;
                     lead.finish(HeadState::Done(verdict));

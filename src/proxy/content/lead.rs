@@ -178,8 +178,7 @@ impl Proxy {
                 (ticket, Outcome::Coalesced)
             }
             Joined::Leader(ticket, lead) => {
-                let file = want.file.clone();
-                let (proxy, want) = (self.clone(), Want { ask, file });
+                let (proxy, want) = (self.clone(), want.with(ask));
                 self.tasks.spawn("content", async move {
                     proxy.lead_content(&want, epoch, attempt, lead).await
                 });

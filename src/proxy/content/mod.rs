@@ -28,7 +28,7 @@ use self::lead::{Landed, Spare, Streaming, head_of};
 pub(super) use self::line::Line;
 pub(super) use self::partials::Partials;
 pub(super) use self::proven::ProofState;
-pub(super) use self::recheck::{AGAIN_AFTER_GONE, Errand, MAX_AT_ONCE, MAX_WAITING};
+pub(super) use self::recheck::{AGAIN_AFTER_GONE, MAX_AT_ONCE, MAX_WAITING, Purpose};
 pub(super) use self::resume::Resume;
 use super::Proxy;
 use super::document::{Ask, FlightKey, Missing, why};
@@ -54,7 +54,7 @@ use crate::upstream::{FetchMethod, Fetched};
 pub(super) struct Want {
     pub(super) ask: Ask,
     pub(super) file: File,
-    pub(super) errand: Errand,
+    pub(super) purpose: Purpose,
 }
 
 /// What a file is, which says how it is checked.
@@ -69,6 +69,14 @@ pub(super) enum File {
 }
 
 impl Want {
+    /// The same, asked for so.
+    fn with(&self, ask: Ask) -> Self {
+        Self {
+            ask,
+            ..self.clone()
+        }
+    }
+
     pub(super) fn is_package(&self) -> bool {
         matches!(self.file, File::OfPackage(_, Content::Package))
     }
@@ -220,9 +228,8 @@ impl Proxy {
             (Decision::Hit, Some(stored)) => Ok(from_store(stored, Outcome::Hit, None)),
             (Decision::Stale, Some(stored)) => {
                 if reach.may_be_asked() && ask.demand != Demand::StoredOnly {
-                    let file = want.file.clone();
-                    let ask = want.ask.behind();
-                    drop(self.board_content(&Want { ask, file }, gate.epoch));
+                    let behind = want.with(want.ask.behind());
+                    drop(self.board_content(&behind, gate.epoch));
                 }
                 let reason = why(reach, ask.demand);
                 Ok(from_store(stored, Outcome::Stale, Some(reason)))

@@ -49,7 +49,7 @@ const RECHECKS: Family = Family {
 
 /// What a file is wanted for.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(in crate::proxy) enum Errand {
+pub(in crate::proxy) enum Purpose {
     /// A client's answer.
     Answer,
     /// To know whether the stored one is what the upstream has. Nobody waits.
@@ -106,9 +106,9 @@ impl Proxy {
             ask: Ask {
                 demand: Demand::Forced,
                 since: now,
-                ..ask.clone()
+                ..ask.behind()
             },
-            errand: Errand::Recheck,
+            purpose: Purpose::Recheck,
             ..want.clone()
         };
         self.tasks.spawn("recheck", async move {
@@ -182,7 +182,7 @@ impl Proxy {
                 Finding::Confirmed
             }
             ContentState::Done(Ok(Landed::Resumed(_) | Landed::Stored(..))) => Finding::Changed,
-            ContentState::Asking
+            ContentState::Asking(_)
             | ContentState::Done(Err(_))
             | ContentState::Past(_)
             | ContentState::Refused(..)
@@ -194,7 +194,7 @@ impl Proxy {
     async fn recheck_by_package(&self, package: &Want, manifest: &Stored) -> Finding {
         let mut package = package.clone();
         package.ask.demand = Demand::Forced;
-        package.errand = Errand::Recheck;
+        package.purpose = Purpose::Recheck;
         let Some(before) = self.stored(&package.ask.key).await else {
             // Made of what is evicted by now.
             return Finding::Gone;
@@ -252,9 +252,9 @@ impl Proxy {
         if want.is_package() {
             self.withdraw(&ask.feed, &ask.key);
         }
-        match want.errand {
-            Errand::Answer => Landed::Absent(ask.feed.audience()),
-            Errand::Recheck => {
+        match want.purpose {
+            Purpose::Answer => Landed::Absent(ask.feed.audience()),
+            Purpose::Recheck => {
                 self.compare_with_list(want, Found::Missing).await;
                 Landed::Stored(stored, Outcome::Hit)
             }
