@@ -1,5 +1,6 @@
 //! Accounting and order of eviction, without a disk.
 
+use super::table::Place;
 use super::*;
 
 fn key(n: u64) -> [u8; 32] {
