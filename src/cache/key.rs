@@ -169,7 +169,9 @@ pub fn id_prefix(feed: &str, id: &str) -> [u8; 16] {
     prefix
 }
 
-fn id_hash(id: &str) -> [u8; 8] {
+/// The 8 bytes that every key of this id has behind its feed's; zeros where there is no id.
+#[must_use]
+pub fn id_hash(id: &str) -> [u8; 8] {
     if id.is_empty() { [0; 8] } else { hash::<8>(id) }
 }
 

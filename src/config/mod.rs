@@ -15,6 +15,7 @@ mod problem;
 mod proxies;
 mod roots;
 mod rules;
+mod scrub;
 mod secrets;
 mod setting;
 mod settings;

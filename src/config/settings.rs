@@ -475,6 +475,7 @@ pub(super) const GROUPS: &[(&str, &[Setting])] = &[
     ("How clients see us", FACE),
     ("Users and tokens", ACCESS),
     ("Store", STORE),
+    ("Scrub", super::scrub::SETTINGS),
     ("Upstreams", UPSTREAM),
     ("Proxies", super::proxies::PROXIES),
     ("Client binaries", TOOLS),

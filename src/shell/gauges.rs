@@ -1,5 +1,7 @@
 //! The store's values as metrics.
 
+use std::time::SystemTime;
+
 use sluice::store::{IndexState, Usage};
 use sluice::telemetry::{Family, Kind, Samples};
 
@@ -111,6 +113,45 @@ const STORE_VALUES: &[StoreValue] = &[
         "sluice_store_evicted_bytes_total",
         "Bytes of evicted bodies.",
         |usage| usage.evicted_bytes,
+    ),
+    counter(
+        "sluice_store_recent_evictions_total",
+        "Bodies evicted within a day of their last use.",
+        |usage| usage.recent_evictions,
+    ),
+    counter(
+        "sluice_store_recent_evicted_bytes_total",
+        "Bytes of bodies evicted within a day of their last use.",
+        |usage| usage.recent_evicted_bytes,
+    ),
+    gauge(
+        "sluice_store_pinned_bodies",
+        "Bodies that pins keep.",
+        |usage| usage.pinned,
+    ),
+    gauge(
+        "sluice_store_pinned_bytes",
+        "Bytes of the bodies that pins keep.",
+        |usage| usage.pinned_bytes,
+    ),
+    counter(
+        "sluice_store_scrubbed_bytes_total",
+        "Bytes of bodies that the scrub has read.",
+        |usage| usage.scrubbed_bytes,
+    ),
+    counter(
+        "sluice_store_scrub_damaged_total",
+        "Damaged bodies that the scrub has found.",
+        |usage| usage.scrub_damaged,
+    ),
+    gauge(
+        "sluice_store_scrub_completed_seconds",
+        "When the scrub last had read everything, in seconds since 1970; 0 before.",
+        |usage| {
+            let completed = usage.scrub_completed.unwrap_or(SystemTime::UNIX_EPOCH);
+            let since = completed.duration_since(SystemTime::UNIX_EPOCH);
+            since.unwrap_or_default().as_secs()
+        },
     ),
     counter(
         "sluice_store_index_deaths_total",

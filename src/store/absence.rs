@@ -9,7 +9,9 @@ use std::sync::{Mutex, PoisonError};
 use foldhash::fast::RandomState;
 use ring::digest;
 
-use super::record::{from_micros, micros};
+use super::Store;
+use super::index::{self, row};
+use super::record::{self, from_micros, micros};
 use crate::cache::entry::Absence;
 use crate::cache::epoch::Epoch;
 use crate::cache::key::Key;
@@ -46,6 +48,33 @@ impl Slot {
             first_at: from_micros(self.first_at),
             last_at: from_micros(self.last_at),
         })
+    }
+}
+
+impl Store {
+    /// The remembered absence of a key.
+    pub async fn absence(&self, key: &Key) -> Option<Absence> {
+        self.shared.absences.find(key)
+    }
+
+    /// Remembers that the upstream has nothing under a key.
+    pub fn put_absence(&self, key: &Key, absence: Absence) {
+        let shared = &self.shared;
+        let gone = shared.absences.put(key, &absence);
+        let value = record::encode_absence(key, &absence);
+        if value.len() <= index::MAX_VALUE_BYTES {
+            shared.change(row::absence(key.bytes()), Some(value), None);
+        }
+        for key in gone {
+            shared.change(row::absence(&key), None, None);
+        }
+    }
+
+    /// Forgets an absence: the upstream has something there now.
+    pub fn forget_absence(&self, key: &Key) {
+        if let Some(key) = self.shared.absences.forget(key) {
+            self.shared.change(row::absence(&key), None, None);
+        }
     }
 }
 
@@ -110,13 +139,13 @@ impl Absences {
         gone.map(|_| *key.bytes())
     }
 
-    /// Forgets every key that begins with `prefix`.
-    pub(super) fn forget_prefix(&self, prefix: &[u8]) -> Vec<[u8; 32]> {
+    /// Forgets every key that is chosen; says which.
+    pub(super) fn forget_where(&self, chosen: impl Fn(&[u8; 32]) -> bool) -> Vec<[u8; 32]> {
         let mut table = self.lock();
         let gone: Vec<_> = table
             .slots
             .keys()
-            .filter(|key| key.starts_with(prefix))
+            .filter(|key| chosen(key))
             .copied()
             .collect();
         for key in &gone {
@@ -203,7 +232,8 @@ mod tests {
         assert!(absences.forget(&key(1)).is_some());
         assert!(absences.forget(&key(1)).is_none());
         let prefix = crate::cache::key::id_prefix("f", "id2");
-        assert_eq!(absences.forget_prefix(&prefix), [*key(2).bytes()]);
+        let is_of_id = |key: &[u8; 32]| key.starts_with(&prefix);
+        assert_eq!(absences.forget_where(is_of_id), [*key(2).bytes()]);
         assert_eq!(absences.len(), 0);
     }
 

@@ -114,7 +114,8 @@ async fn try_commit(
     let bytes = trailer_bytes(&trailer).map_err(|error| StoreFault::from(&error))?;
     let length = end + u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     if length > publication.reserved {
-        let more = shared.make_room(length - publication.reserved).await?;
+        let missing = length - publication.reserved;
+        let more = shared.make_room(missing, length).await?;
         stored.body.join_reservation(more);
     }
     let write_trailer = move || {
@@ -151,7 +152,10 @@ async fn try_commit(
         mover.layout.install(&path, &key)?;
         mover.locks.changed(&key);
         let held = moved.body.take_reservation();
-        let replaced = mover.quota.insert(&key, disk_bytes, Checked::Yes, held);
+        let keep = mover.pins.keep(&moved.entry.key);
+        let replaced = mover
+            .quota
+            .insert(&key, disk_bytes, Checked::Yes, keep, held);
         mover
             .open_bodies
             .retire(&key, Retire::Below(sequence), replaced, &mover.quota);

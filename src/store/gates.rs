@@ -61,7 +61,8 @@ pub(super) struct Raised {
     pub(super) deleted: Vec<GateRow>,
 }
 
-/// The version text of the row that keeps a feed's version floor; no package version is spelled like this.
+/// The version text of the row that keeps the floor of a feed's or an id's versions; no package version is spelled like
+/// this.
 const FLOOR: &str = "*";
 
 impl Gates {
@@ -81,8 +82,11 @@ impl Gates {
         let Some(feed) = state.feeds.get(feed) else {
             return Epoch::default();
         };
-        let own = feed.ids.get(id).and_then(|id| id.versions.get(version));
-        own.copied().unwrap_or_default().max(feed.version_floor)
+        let Some(id) = feed.ids.get(id) else {
+            return feed.version_floor;
+        };
+        let of = |version: &str| id.versions.get(version).copied().unwrap_or_default();
+        of(version).max(of(FLOOR)).max(feed.version_floor)
     }
 
     pub(super) fn raise(
@@ -173,6 +177,24 @@ impl Gates {
             epoch,
             put,
             deleted,
+        }
+    }
+
+    /// Raises what every version of an id, or of a feed, stands at.
+    pub(super) fn raise_content(&self, feed: &str, id: Option<&str>, now: SystemTime) -> Raised {
+        if let Some(id) = id {
+            return self.raise_version(feed, id, FLOOR, now);
+        }
+        let gate = self.gate(feed, None);
+        let mut state = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let of_feed = state.feeds.entry(feed.into()).or_default();
+        let own = of_feed.ids.values().flat_map(|id| id.versions.values());
+        let highest = own.copied().max().unwrap_or_default().max(gate.epoch);
+        of_feed.version_floor = of_feed.version_floor.max(highest).next(now);
+        Raised {
+            epoch: of_feed.version_floor,
+            put: vec![floor_row(feed, of_feed.version_floor)],
+            deleted: Vec::new(),
         }
     }
 
@@ -366,6 +388,28 @@ mod tests {
         assert_eq!(gates.version("f", "a", "1.0"), Epoch(92));
         assert_eq!(gates.version("f", "a", "2.0"), Epoch(0));
         assert_eq!(gates.gate("f", Some("a")).epoch, Epoch(91));
+    }
+
+    #[test]
+    fn all_content_of_an_id_or_of_a_feed_rises_above_every_version() {
+        let gates = Gates::default();
+        let version = gates.raise_version("f", "a", "1.0", at(50)).epoch;
+        let id = gates.raise_content("f", Some("a"), at(5)).epoch;
+        assert!(id > LOWEST);
+        let later = gates.raise_content("f", Some("a"), at(60)).epoch;
+        assert_eq!(gates.version("f", "a", "1.0"), later);
+        assert_eq!(gates.version("f", "a", "2.0"), later);
+        assert_eq!(gates.version("f", "b", "1.0"), Epoch(0));
+        let feed = gates.raise_content("f", None, at(5)).epoch;
+        assert!(feed > later && later > version);
+        assert_eq!(gates.version("f", "b", "1.0"), feed);
+        assert_eq!(gates.version("g", "b", "1.0"), Epoch(0));
+        let restored = Gates::default();
+        for row in gates.rows() {
+            assert_eq!(restored.load(&row, at(5)), None);
+        }
+        assert_eq!(restored.version("f", "b", "1.0"), feed);
+        assert_eq!(restored.version("f", "a", "3.0"), feed);
     }
 
     #[test]

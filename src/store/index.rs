@@ -39,7 +39,7 @@ pub(super) mod row {
     use ring::digest;
 
     /// Rows of entries.
-    const ENTRY: u8 = b'e';
+    pub(in super::super) const ENTRY: u8 = b'e';
     /// Rows of absences.
     pub(in super::super) const ABSENCE: u8 = b'n';
     /// Rows of epochs.
@@ -109,6 +109,19 @@ pub enum IndexState {
     Ready,
     /// In use, while rows of bodies that it does not know are added.
     Rebuilding,
+}
+
+impl IndexState {
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Dead => "dead",
+            Self::Opening => "opening",
+            Self::Ready => "ready",
+            Self::Rebuilding => "rebuilding",
+        }
+    }
 }
 
 /// What comes after an index that died.

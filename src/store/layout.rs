@@ -104,6 +104,41 @@ impl Layout {
         Ok(keys)
     }
 
+    /// Files in a folder of bodies that are none, as paths below that of the bodies.
+    pub(super) fn foreign_in(&self, folder: u8) -> io::Result<Vec<String>> {
+        let is_foreign = |name: &str| unhex(name).is_none_or(|key| fold(&key) != folder);
+        let names = names_in(&self.shard(folder))?;
+        let foreign = names.into_iter().filter(|(name, _)| is_foreign(name));
+        Ok(foreign
+            .map(|(name, _)| format!("{folder:02x}/{name}"))
+            .collect())
+    }
+
+    /// Names of the files in `tmp/`.
+    pub(super) fn temporary_files(&self) -> io::Result<Vec<String>> {
+        let names = names_in(&self.temporary())?;
+        Ok(names.into_iter().map(|(name, _)| name).collect())
+    }
+
+    /// Deletes a file in `tmp/`.
+    pub(super) fn remove_temporary(&self, name: &str) -> io::Result<()> {
+        fs::remove_file(self.temporary().join(name))
+    }
+
+    /// Names and lengths of the bodies that were set aside.
+    pub(super) fn quarantined(&self) -> io::Result<Vec<(String, u64)>> {
+        names_in(&self.quarantine())
+    }
+
+    /// Bytes that a body takes on the disk; `None` if there is none.
+    pub(super) fn disk_bytes_of(&self, key: &[u8; 32]) -> io::Result<Option<u64>> {
+        match fs::metadata(self.body(key)) {
+            Ok(metadata) => Ok(Some(platform::disk_bytes(&metadata, self.portability))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// Whether there is a file for a body.
     pub(super) fn has_body(&self, key: &[u8; 32]) -> bool {
         self.body(key).exists()
@@ -185,6 +220,23 @@ impl Layout {
             .map(|metadata| platform::disk_bytes(&metadata, self.portability))
             .sum()
     }
+}
+
+/// Names and lengths of the files in a folder, sorted; none if it is missing.
+fn names_in(folder: &Path) -> io::Result<Vec<(String, u64)>> {
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        // Gone meanwhile, perhaps.
+        let length = entry.metadata().map_or(0, |metadata| metadata.len());
+        names.push((entry.file_name().to_string_lossy().into_owned(), length));
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// Reads the trailer of a body's file of `length` bytes. `InvalidData` if it holds none or was cut, `Unsupported` if a

@@ -1,8 +1,9 @@
-//! The settings that a running store can change: its cap, and the room that it leaves free.
+//! The settings that a running store can change: its cap, the room that it leaves free, and how often it reads itself.
 //!
 //! It refuses to evict: the upkeep does, each second, as it does after a restart with a lower cap.
 
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use super::settings::Settings;
 use super::{Shared, Store};
@@ -19,6 +20,7 @@ pub(super) struct Limits(RwLock<Values>);
 struct Values {
     max_store_bytes: Option<u64>,
     min_free_bytes: u64,
+    scrub_every: Option<Duration>,
 }
 
 impl Values {
@@ -26,6 +28,7 @@ impl Values {
         Self {
             max_store_bytes: settings.max_store_bytes,
             min_free_bytes: settings.min_free_bytes,
+            scrub_every: settings.scrub_every,
         }
     }
 }
@@ -40,13 +43,18 @@ impl Limits {
         self.values().min_free_bytes
     }
 
+    /// Within which time each body is read and checked once.
+    pub(super) fn scrub_every(&self) -> Option<Duration> {
+        self.values().scrub_every
+    }
+
     fn values(&self) -> Values {
         *self.0.read().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Store {
-    /// Obeys another `max_store_bytes` and `min_free_bytes` from now on; every other setting stays what it was. What
+    /// Obeys another `max_store_bytes`, `min_free_bytes` and `scrub_every` from now on; every other setting stays what it was. What
     /// stands above a lower cap is evicted behind this call.
     pub async fn reload(&self, settings: &Settings) {
         let (limits, wanted) = (&self.shared.limits, Values::of(settings));

@@ -23,11 +23,11 @@ use crate::cache::key::Key;
 
 /// How long opening a file may take: as long as a client with a stored copy waits for the upstream, since after it
 /// the upstream is asked in its place.
-const OPEN_DEADLINE: Duration = Duration::from_secs(2);
+pub(super) const OPEN_DEADLINE: Duration = Duration::from_secs(2);
 
 /// What the index says of a key.
 #[derive(Debug)]
-enum InIndex {
+pub(super) enum InIndex {
     Nothing,
     Row(Row),
     /// It is not open, dead or late.
@@ -168,7 +168,7 @@ impl Shared {
 
     /// Asks the index, for as long as a lookup waits for it. A read that is late goes on being watched: one that never
     /// comes back means that the index is dead.
-    async fn read_row(self: &Arc<Self>, key: &Key) -> InIndex {
+    pub(super) async fn read_row(self: &Arc<Self>, key: &Key) -> InIndex {
         let Some(live) = self.index.live().filter(|_| self.index.may_read()) else {
             return InIndex::Silent;
         };
@@ -231,10 +231,11 @@ impl Shared {
     }
 
     /// Counts a file that the count at the start has not come to, or that somebody put there since.
-    fn count_found(&self, key: &Key, opened: &OpenedFile) {
+    pub(super) fn count_found(&self, key: &Key, opened: &OpenedFile) {
         if !self.quota.contains(key.bytes()) {
+            let keep = self.pins.keep(key);
             self.quota
-                .insert(key.bytes(), opened.disk_bytes, Checked::No, None);
+                .insert(key.bytes(), opened.disk_bytes, Checked::No, keep, None);
         }
     }
 
@@ -248,7 +249,7 @@ impl Shared {
 }
 
 /// The entry that a trailer tells and a row brings up to date.
-fn merged(trailer: &Entry, row: Row) -> Entry {
+pub(super) fn merged(trailer: &Entry, row: Row) -> Entry {
     Entry {
         epoch: row.epoch,
         validated_at: row.validated_at,

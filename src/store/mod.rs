@@ -7,6 +7,7 @@
 
 mod absence;
 mod body;
+mod check;
 mod commit;
 mod fault;
 #[cfg(any(test, fuzzing))]
@@ -21,18 +22,24 @@ mod marks;
 mod memory;
 mod partial;
 mod pending;
+mod pins;
 mod proofs;
+mod purge;
 mod quota;
 mod record;
 mod recover;
 mod room;
+mod scrub;
 mod settings;
 mod small_file;
 mod tend;
 #[cfg(test)]
 mod tests;
 mod usage;
+mod verify;
+mod walk;
 mod write;
+mod writers;
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -50,14 +57,18 @@ pub use index::IndexState;
 pub use marks::{Mark, Named};
 pub use memory::{Answer, Answers};
 pub use partial::Partial;
+pub use pins::{Pin, Pins};
+pub use purge::KeepUsedSince;
 pub use settings::{Fault, NetworkFs, OpenError, Probe, Settings, Step};
 pub use small_file::{ChangeError, SmallFile, Stamp};
 pub use usage::Usage;
+pub use verify::{Damage, Finding, Repair, Report, Serving};
+pub use walk::{Choice, Kept, Progress, Removed, Scope, Tally};
 pub use write::{BodyWriter, Draft};
 
-use crate::cache::entry::{Absence, Entry};
+use crate::cache::entry::Entry;
 use crate::cache::epoch::{Epoch, Gate, draw_after};
-use crate::cache::key::{Key, feed_prefix, id_prefix};
+use crate::cache::key::Key;
 use crate::clock::Clock;
 use crate::platform;
 use crate::tasks::Tasks;
@@ -119,6 +130,10 @@ struct Shared {
     locks: commit::KeyLocks,
     quota: Arc<Quota>,
     partials: partial::Partials,
+    pins: pins::InForce,
+    writers: writers::Writers,
+    temporary_files: writers::TemporaryFiles,
+    scrubbed: scrub::Scrubbed,
     absences: absence::Absences,
     marks: marks::Marks,
     proofs: proofs::Proofs,
@@ -152,17 +167,18 @@ impl Store {
         let layout = Layout::new(settings.data_dir.clone(), settings.portability);
         let prepared = recover::prepare(&settings, &layout, &tasks).await?;
         let (to_check, queue) = mpsc::channel(MAX_TO_CHECK);
+        let index = prepared.index;
         let shared = Arc::new(Shared::new(
-            settings, clock, tasks, layout, &prepared, to_check,
+            settings, clock, tasks, layout, prepared, to_check,
         ));
-        *shared.lock.lock().unwrap_or_else(PoisonError::into_inner) = Some(prepared.lock);
         let tasks = shared.io.tasks.clone();
         let own = || Arc::clone(&shared);
         tasks.spawn("store count", recover::count_bodies(own()));
-        tasks.spawn("index", tend::open_index(own(), prepared.index));
+        tasks.spawn("index", tend::open_index(own(), index));
         tasks.spawn("index writer", tend::write_rows(own()));
         tasks.spawn("store upkeep", tend::keep_up(own()));
         tasks.spawn("store check", tend::check_bodies(own(), queue));
+        tasks.spawn("store scrub", scrub::run(own()));
         tasks.spawn("store end", tend::end_on_drain(own()));
         Ok(Self { shared })
     }
@@ -262,44 +278,9 @@ impl Store {
         }
     }
 
-    /// Deletes everything stored of a feed, or of one id in it, absences included; says how many responses that were.
-    /// Raises no epoch.
-    pub async fn purge(&self, feed: &str, id: Option<&str>) -> u64 {
-        let prefix = match id {
-            Some(id) => id_prefix(feed, id).to_vec(),
-            None => feed_prefix(feed).to_vec(),
-        };
-        self.shared.purge(&prefix).await
-    }
-
     /// Sets a body aside whose bytes are not what they should be, and forgets it.
     pub async fn quarantine(&self, stored: &Stored, why: &'static str) {
         self.shared.quarantine(stored, why).await;
-    }
-
-    /// The remembered absence of a key.
-    pub async fn absence(&self, key: &Key) -> Option<Absence> {
-        self.shared.absences.find(key)
-    }
-
-    /// Remembers that the upstream has nothing under a key.
-    pub fn put_absence(&self, key: &Key, absence: Absence) {
-        let shared = &self.shared;
-        let gone = shared.absences.put(key, &absence);
-        let value = record::encode_absence(key, &absence);
-        if value.len() <= index::MAX_VALUE_BYTES {
-            shared.change(row::absence(key.bytes()), Some(value), None);
-        }
-        for key in gone {
-            shared.change(row::absence(&key), None, None);
-        }
-    }
-
-    /// Forgets an absence: the upstream has something there now.
-    pub fn forget_absence(&self, key: &Key) {
-        if let Some(key) = self.shared.absences.forget(key) {
-            self.shared.change(row::absence(&key), None, None);
-        }
     }
 
     /// What gates the documents of a feed, or of one id in it: the higher of the two epochs, at least 1.
@@ -327,6 +308,13 @@ impl Store {
         let now = self.shared.clock.now();
         self.shared
             .apply(self.shared.gates.raise_version(feed, id, version, now))
+    }
+
+    /// Raises the epoch of all content of a feed, or of one id in it.
+    pub fn raise_content(&self, feed: &str, id: Option<&str>) -> Epoch {
+        let now = self.shared.clock.now();
+        self.shared
+            .apply(self.shared.gates.raise_content(feed, id, now))
     }
 
     /// Finished answers in memory.
@@ -363,7 +351,7 @@ impl Shared {
         clock: Clock,
         tasks: Tasks,
         layout: Layout,
-        prepared: &recover::Prepared,
+        prepared: recover::Prepared,
         to_check: mpsc::Sender<Stored>,
     ) -> Self {
         let open_files = platform::raise_open_files(settings.portability);
@@ -377,21 +365,27 @@ impl Shared {
             .map_or(settings.memory_bytes, |limit| {
                 halved_to(settings.memory_bytes, limit / 8)
             });
+        let quota = Quota::new(settings.max_store_bytes.unwrap_or(u64::MAX));
+        quota.set_hour(tend::hour(clock.now()));
         Self {
             io: Arc::new(Io::new(tasks, settings.probe.clone())),
-            identity: prepared.identity.clone(),
+            identity: prepared.identity,
             index: Index::new(prepared.index),
             pending: Pending::default(),
             overlay: Overlay::default(),
             handles: Handles::new(max_open),
             open_bodies: body::OpenBodies::default(),
             locks: commit::KeyLocks::new(),
-            quota: Arc::new(Quota::new(settings.max_store_bytes.unwrap_or(u64::MAX))),
+            quota: Arc::new(quota),
             partials: partial::Partials::default(),
+            pins: prepared.pins,
+            writers: writers::Writers::default(),
+            temporary_files: writers::TemporaryFiles::default(),
+            scrubbed: scrub::Scrubbed::default(),
             absences: absence::Absences::new(settings.max_absences),
             marks: marks::Marks::default(),
             proofs: proofs::Proofs::new(settings.max_proofs),
-            proof_key: prepared.proof_key.clone(),
+            proof_key: prepared.proof_key,
             gates: gates::Gates::default(),
             answers: Answers::new(memory, settings.max_answer_bytes),
             uses: Mutex::default(),
@@ -407,7 +401,7 @@ impl Shared {
             failed_commits: AtomicU64::new(0),
             adopted: AtomicU64::new(0),
             quarantined: AtomicU64::new(0),
-            lock: Mutex::new(None),
+            lock: Mutex::new(Some(prepared.lock)),
             limits: limits::Limits::of(&settings),
             settings,
             clock,

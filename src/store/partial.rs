@@ -12,6 +12,7 @@ use tokio::time::Instant;
 
 use super::Shared;
 use super::write::{BodyWriter, Parts};
+use crate::cache::key::Key;
 
 /// How long a partial body is kept: a client that gave up, and the build behind it, are back within minutes.
 const KEEP_TIME: Duration = Duration::from_secs(15 * 60);
@@ -94,9 +95,9 @@ impl Partials {
         drop(self.take_all(|_| true));
     }
 
-    /// Deletes those whose key begins with `prefix`.
-    pub(super) fn forget_prefix(&self, prefix: &[u8]) {
-        drop(self.take_all(|kept| kept.parts.key.bytes().starts_with(prefix)));
+    /// Deletes those whose key is chosen.
+    pub(super) fn forget_where(&self, chosen: impl Fn(&Key) -> bool) {
+        drop(self.take_all(|kept| chosen(kept.parts.place.key())));
     }
 
     /// Deletes those whose time is over.
@@ -181,12 +182,12 @@ impl Shared {
             return false;
         };
         let Parts {
-            key,
+            place,
             temporary,
             reserved,
             ..
         } = parts;
-        tracing::debug!(?key, bytes = reserved, "a partial body goes for its room");
+        tracing::debug!(key = ?place.key(), bytes = reserved, "a partial body goes for its room");
         // Its room is given back when it is closed, at the end of this call.
         temporary.delete().await;
         true

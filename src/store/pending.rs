@@ -116,6 +116,11 @@ impl Pending {
         self.lock().changes.len()
     }
 
+    /// Whether a change of this row waits for a batch.
+    pub(super) fn has(&self, row: &[u8]) -> bool {
+        self.lock().changes.contains_key(row)
+    }
+
     pub(super) fn set_pace(&self, pace: Pace) {
         let mut queue = self.lock();
         queue.pace = queue.pace.max(pace);
@@ -342,10 +347,9 @@ impl Overlay {
         self.lock().remove(key);
     }
 
-    /// Keys that begin with `prefix`.
-    pub(super) fn keys(&self, prefix: &[u8]) -> Vec<[u8; 32]> {
+    /// Everything that is shown.
+    pub(super) fn all(&self) -> Vec<Stored> {
         let slots = self.lock();
-        let keys = slots.keys().filter(|key| key.starts_with(prefix));
-        keys.copied().collect()
+        slots.values().map(|slot| slot.stored.clone()).collect()
     }
 }

@@ -11,14 +11,17 @@ use std::time::{Duration, SystemTime};
 
 use super::fault::StoreFault;
 use super::layout::Layout;
+use super::pins::InForce;
 use super::proofs::HashKey;
 use super::quota::Counted;
 use super::settings::{NetworkFs, OpenError, Settings};
-use super::{Shared, limits};
+use super::{Shared, Store, limits, pins};
 use crate::platform::{self, Locking};
 
 /// Format of the data folder that this release writes; it reads those before it.
 const FORMAT: u32 = 1;
+/// Where it says so.
+const FORMAT_FILE: &str = "VERSION";
 /// How often a lock that another process holds is tried.
 const LOCK_POLL: Duration = Duration::from_millis(100);
 /// With less than this free, the ballast is given up: sled cannot open on a full disk, and writes about this much
@@ -38,6 +41,8 @@ pub(super) struct Prepared {
     pub(super) identity: String,
     /// Hashes clients' credentials.
     pub(super) proof_key: HashKey,
+    /// What is never evicted.
+    pub(super) pins: InForce,
 }
 
 /// Locks the folder and puts it in order.
@@ -74,6 +79,14 @@ pub(super) async fn prepare(
         }
         tokio::time::sleep(LOCK_POLL).await;
         waited += LOCK_POLL;
+    }
+}
+
+impl Store {
+    /// Whether a folder is one of ours, for commands that must not make one.
+    #[must_use]
+    pub fn is_at(data_dir: &Path) -> bool {
+        data_dir.join(FORMAT_FILE).is_file()
     }
 }
 
@@ -133,11 +146,13 @@ fn lock_and_clear(layout: &Layout, mut lock: File, ballast: u64) -> Result<Begun
     let index = clear(layout, ballast).map_err(failed)?;
     let identity = identity(layout).map_err(failed)?;
     let proof_key = HashKey::of_folder(layout).map_err(failed)?;
+    let pins = pins::at_start(layout)?;
     Ok(Begun::Locked(Prepared {
         lock,
         index,
         identity,
         proof_key,
+        pins,
     }))
 }
 
@@ -161,7 +176,7 @@ fn holder(layout: &Layout) -> String {
 }
 
 fn check_format(layout: &Layout) -> Result<(), OpenError> {
-    let path = layout.in_root("VERSION");
+    let path = layout.in_root(FORMAT_FILE);
     let failed = |error| unwritable(layout, error);
     match fs::read_to_string(&path) {
         Ok(text) => match text.trim().parse::<u32>() {
@@ -268,6 +283,8 @@ pub(super) async fn count_bodies(shared: Arc<Shared>) {
     }
     limits::set_cap(&shared).await;
     shared.quota.end_counting();
+    // Before anything can be evicted.
+    pins::apply(&shared).await;
     shared.counted.send_replace(super::Count::Done);
 }
 

@@ -1,4 +1,4 @@
-//! Finding room: reservations, eviction, purging, and the temporary file of a new body.
+//! Finding room: reservations, eviction, and the temporary file of a new body.
 //!
 //! The cap is never exceeded: room is made before it is promised, or the caller goes on without the store. Refuses to
 //! choose what is evicted; `quota` does.
@@ -13,12 +13,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::{Body, Stored};
 use super::commit::Durability;
 use super::fault::StoreFault;
-use super::index::row;
-use super::layout::Layout;
-use super::quota::{Reservation, Sums};
+use super::quota::{Reservation, Sums, Victim};
 use super::settings::Step;
 use super::write::{BodyWriter, FIRST_STEP, TRAILER_ROOM, Temporary};
-use super::{Count, Shared, recover};
+use super::{Count, Shared};
 use crate::cache::key::Key;
 use crate::platform;
 
@@ -30,6 +28,15 @@ const SLACK_SHARE: u64 = 128;
 /// Evictions and looks at the free space that one request pays for. A body of 64 MiB that displaces documents of one
 /// block each needs more and does without the store; the next finds the room that this one made.
 const MAX_EVICTIONS: usize = 1024;
+
+/// What a new body may displace.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum MayGo {
+    /// Whatever is used least.
+    Anything,
+    /// Only what is not in use.
+    Unused,
+}
 
 impl Shared {
     pub(super) async fn begin(
@@ -43,10 +50,11 @@ impl Shared {
         let room = expected_bytes
             .unwrap_or(FIRST_STEP)
             .saturating_add(TRAILER_ROOM);
-        let reservation = self.make_room(room).await?;
+        let reservation = self.make_room(room, room).await?;
         let name = self.temporary_names.fetch_add(1, Ordering::Relaxed);
         let path = self.layout.temporary().join(format!("{sequence}-{name}"));
         let temporary = Temporary::new(self, path.clone());
+        let place = self.writers.enter(key, sequence);
         // A small body is in memory until it is complete, so there is nothing to allocate it for.
         let known = expected_bytes.filter(|bytes| *bytes > FIRST_STEP);
         let portability = self.layout.portability;
@@ -70,9 +78,7 @@ impl Shared {
             self.settings.body_deadline,
         );
         body.join_reservation(reservation);
-        Ok(BodyWriter::new(
-            key, sequence, body, temporary, permit, room,
-        ))
+        Ok(BodyWriter::new(body, temporary, permit, place, room))
     }
 
     /// The right to have an entry without a durable row.
@@ -96,20 +102,37 @@ impl Shared {
         }
     }
 
-    /// Holds `bytes`, evicting what must go for them and for the free-space floor.
-    pub(super) async fn make_room(self: &Arc<Self>, bytes: u64) -> Result<Reservation, StoreFault> {
-        let made = self.try_make_room(bytes).await;
+    /// Holds `bytes` for a body that then has `total`, evicting what must go for them and for the free-space floor. A huge
+    /// body gets free room and that of bodies that are not in use, so that it cannot flush the rest.
+    pub(super) async fn make_room(
+        self: &Arc<Self>,
+        bytes: u64,
+        total: u64,
+    ) -> Result<Reservation, StoreFault> {
+        let made = self.try_make_room(bytes, total).await;
         if let Err(fault) = made {
             self.io.faults.count(fault);
+            if fault == StoreFault::NoRoom {
+                self.warn_of_pins(total);
+            }
         }
         made
     }
 
-    async fn try_make_room(self: &Arc<Self>, bytes: u64) -> Result<Reservation, StoreFault> {
+    async fn try_make_room(
+        self: &Arc<Self>,
+        bytes: u64,
+        total: u64,
+    ) -> Result<Reservation, StoreFault> {
         let cap = self.quota.sums().cap;
         if bytes > cap {
             return Err(StoreFault::NoRoom);
         }
+        let may_go = if self.quota.is_huge(total) {
+            MayGo::Unused
+        } else {
+            MayGo::Anything
+        };
         let mut left = MAX_EVICTIONS;
         let reservation = loop {
             match self.quota.reserve(bytes) {
@@ -118,7 +141,7 @@ impl Shared {
                 Err(_) if self.drop_partial().await => {}
                 Err(missing) => {
                     let wanted = missing.saturating_add(cap / SLACK_SHARE);
-                    let freed = self.evict(wanted, &mut left).await;
+                    let freed = self.evict(wanted, may_go, &mut left).await;
                     // Bytes that linger with readers are freed only in name.
                     if freed == 0 || left == 0 {
                         return self.quota.reserve(bytes).map_err(|_| StoreFault::NoRoom);
@@ -134,7 +157,7 @@ impl Shared {
             if self.drop_partial().await {
                 continue;
             }
-            if left == 0 || self.evict(missing, &mut left).await == 0 {
+            if left == 0 || self.evict(missing, may_go, &mut left).await == 0 {
                 return Err(StoreFault::NoRoom);
             }
         }
@@ -150,33 +173,47 @@ impl Shared {
         let taken = taken(&sums);
         if taken > sums.cap && *self.counted.borrow() == Count::Done {
             let mut left = MAX_EVICTIONS;
-            self.evict(taken - sums.cap, &mut left).await;
+            self.evict(taken - sums.cap, MayGo::Anything, &mut left)
+                .await;
         }
     }
 
     /// Bytes that must be freed before `bytes` can be written without going below the floor.
     async fn missing_on_disk(&self, bytes: u64) -> Result<u64, StoreFault> {
-        let layout = self.layout.clone();
-        let space = move || Ok(platform::space(layout.root(), layout.portability));
-        let Some(space) = self.quiet(space).await? else {
+        let (layout, probe) = (self.layout.clone(), self.settings.probe.clone());
+        let free = move || {
+            let of_test = probe.and_then(|probe| probe.free_space());
+            let space = || platform::space(layout.root(), layout.portability);
+            Ok(of_test.or_else(|| Some(space()?.free)))
+        };
+        let Some(free) = self.quiet(free).await? else {
             return Ok(0);
         };
-        self.free_bytes.store(space.free, Ordering::Relaxed);
+        self.free_bytes.store(free, Ordering::Relaxed);
         let wanted = bytes.saturating_add(self.limits.min_free_bytes());
-        Ok(wanted.saturating_sub(space.free))
+        Ok(wanted.saturating_sub(free))
     }
 
     /// Evicts until `wanted` bytes are freed or nothing can go; says how many were.
-    async fn evict(self: &Arc<Self>, wanted: u64, left: &mut usize) -> u64 {
+    async fn evict(self: &Arc<Self>, wanted: u64, may_go: MayGo, left: &mut usize) -> u64 {
+        let mut chosen = match may_go {
+            MayGo::Anything => Vec::new(),
+            MayGo::Unused => self.quota.unused(wanted, *left),
+        }
+        .into_iter();
         let mut freed = 0;
         while freed < wanted && *left > 0 {
             *left -= 1;
-            let Some(victim) = self.quota.victim() else {
+            let victim: Option<Victim> = match may_go {
+                MayGo::Anything => self.quota.victim(),
+                MayGo::Unused => chosen.next(),
+            };
+            let Some(victim) = victim else {
                 break;
             };
-            match self.delete(&victim, Durability::None).await {
+            match self.delete(&victim.key, Durability::None).await {
                 Ok(deleted) => {
-                    self.quota.count_eviction(deleted.freed);
+                    self.quota.count_eviction(&victim, deleted.freed);
                     freed += deleted.freed;
                 }
                 Err(fault) => {
@@ -186,43 +223,6 @@ impl Shared {
             }
         }
         freed
-    }
-
-    /// Deletes every body and absence whose key begins with `prefix`.
-    pub(super) async fn purge(self: &Arc<Self>, prefix: &[u8]) -> u64 {
-        self.partials.forget_prefix(prefix);
-        for key in self.absences.forget_prefix(prefix) {
-            self.change(row::absence(&key), None, None);
-        }
-        let mut purged = 0;
-        for key in self.overlay.keys(prefix) {
-            purged += self.delete_purged(&key).await;
-        }
-        // The names of the files are the keys, so this misses nothing that the index does not know.
-        for folder in 0..=u8::MAX {
-            let mut touched = false;
-            for key in recover::list(self, folder).await {
-                if key.starts_with(prefix) {
-                    purged += self.delete_purged(&key).await;
-                    touched = true;
-                }
-            }
-            let layout: Layout = self.layout.clone();
-            if touched && self.quiet(move || layout.sync_shard(folder)).await.is_err() {
-                tracing::warn!("a purge may not outlive a power cut");
-            }
-        }
-        purged
-    }
-
-    async fn delete_purged(self: &Arc<Self>, key: &[u8; 32]) -> u64 {
-        match self.delete(key, Durability::None).await {
-            Ok(deleted) => deleted.entries,
-            Err(fault) => {
-                tracing::warn!(%fault, "a stored response could not be purged");
-                0
-            }
-        }
     }
 
     pub(super) async fn quarantine(self: &Arc<Self>, stored: &Stored, why: &'static str) {

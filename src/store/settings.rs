@@ -44,6 +44,9 @@ pub struct Settings {
     /// Size of the file that is given up when the disk is full, so that the index can be opened; at most 1 % of the
     /// disk. Zero: none.
     pub ballast_bytes: u64,
+    /// Each stored body is read and checked once within this time; `None`: only when it is first asked for after a
+    /// start.
+    pub scrub_every: Option<Duration>,
     /// Which path calls to the operating system take.
     pub portability: Portability,
     /// For tests: sees every step and may break it.
@@ -69,6 +72,8 @@ impl Default for Settings {
             read_deadline: Duration::from_millis(250),
             body_deadline: Duration::from_secs(10),
             ballast_bytes: 64 << 20,
+            // Disks lose a bit now and then, and twelve readings a year wear nothing out.
+            scrub_every: Some(Duration::from_secs(30 * 24 * 60 * 60)),
             portability: Portability::Native,
             probe: None,
         }
@@ -114,6 +119,13 @@ pub enum OpenError {
         /// The path.
         path: PathBuf,
     },
+    /// The file of pins cannot be read.
+    Pins {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
     /// The folder, or a file of ours in it, cannot be created, read or written.
     Unwritable {
         /// The folder.
@@ -143,6 +155,13 @@ impl fmt::Display for OpenError {
             Self::NotADirectory { path } => {
                 write!(f, "the data folder {} is not a folder", path.display())
             }
+            Self::Pins { path, problem } => {
+                write!(
+                    f,
+                    "the pins in {} cannot be read: {problem}",
+                    path.display()
+                )
+            }
             Self::Unwritable { path, source } => write!(
                 f,
                 "the data folder {} cannot be used: {source}",
@@ -159,7 +178,8 @@ impl std::error::Error for OpenError {
             Self::Locked { .. }
             | Self::NetworkFileSystem { .. }
             | Self::NewerFormat { .. }
-            | Self::NotADirectory { .. } => None,
+            | Self::NotADirectory { .. }
+            | Self::Pins { .. } => None,
         }
     }
 }
@@ -167,17 +187,35 @@ impl std::error::Error for OpenError {
 /// Sees every step of the store before it is done, and may break it. A test puts crashes there (it copies the folder
 /// when it is called), errors, panics and hangs; production has none.
 #[derive(Clone)]
-pub struct Probe(Arc<dyn Fn(Step) -> Option<Fault> + Send + Sync>);
+pub struct Probe {
+    decide: Arc<dyn Fn(Step) -> Option<Fault> + Send + Sync>,
+    free: Option<Arc<dyn Fn() -> u64 + Send + Sync>>,
+}
 
 impl Probe {
     /// A probe that asks `decide` before each step.
     pub fn new(decide: impl Fn(Step) -> Option<Fault> + Send + Sync + 'static) -> Self {
-        Self(Arc::new(decide))
+        Self {
+            decide: Arc::new(decide),
+            free: None,
+        }
+    }
+
+    /// The same on a disk with so many bytes free, which `free` says whenever it is asked.
+    #[must_use]
+    pub fn with_free_space(mut self, free: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        self.free = Some(Arc::new(free));
+        self
+    }
+
+    /// Bytes that are free on the disk of a test.
+    pub(super) fn free_space(&self) -> Option<u64> {
+        self.free.as_ref().map(|free| free())
     }
 
     /// What shall happen at this step.
     pub(super) fn ask(&self, step: Step) -> Option<Fault> {
-        (self.0)(step)
+        (self.decide)(step)
     }
 }
 

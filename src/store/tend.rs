@@ -20,7 +20,7 @@ use super::pending::{Change, Pace};
 use super::quota::Checked;
 use super::record::{GateRow, Row, decode_absence, decode_mark, decode_proof};
 use super::settings::Step;
-use super::{Count, Shared, recover};
+use super::{Count, Shared, pins, recover};
 use crate::cache::proof::ProofKey;
 use crate::platform;
 
@@ -36,6 +36,8 @@ const INDEX_ROOM_BYTES: u64 = 8 << 20;
 const FULL_DISK_POLL: Duration = Duration::from_secs(5);
 /// moka keeps what is not asked for until its upkeep runs.
 const MEMORY_UPKEEP: Duration = Duration::from_secs(1);
+/// The file of pins is looked at this often: so soon a pin is obeyed.
+const PINS_UPKEEP: Duration = Duration::from_secs(5);
 /// Uses are written and the index is measured this often: a few calls that touch no body.
 const DISK_UPKEEP: Duration = Duration::from_secs(60);
 /// Piece in which a body is read to check it: short enough that other blocking calls come between.
@@ -222,7 +224,7 @@ async fn load_proofs(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), Store
     Ok(())
 }
 
-async fn scan(
+pub(super) async fn scan(
     shared: &Arc<Shared>,
     live: &Arc<Live>,
     kind: u8,
@@ -266,7 +268,7 @@ async fn rebuild(shared: &Arc<Shared>, number: u64) -> bool {
 }
 
 /// Writes the row of one body, as its trailer tells it or as this process knows it better.
-async fn adopt(shared: &Arc<Shared>, key: [u8; 32]) {
+pub(super) async fn adopt(shared: &Arc<Shared>, key: [u8; 32]) {
     let limit = shared.settings.index_deadline;
     let Ok(_guard) = shared.locks.lock(&key, limit).await else {
         return;
@@ -289,9 +291,10 @@ async fn adopt(shared: &Arc<Shared>, key: [u8; 32]) {
         Some(_) | None => entry,
     };
     if !shared.quota.contains(&key) {
+        let keep = shared.pins.keep(&entry.key);
         shared
             .quota
-            .insert(&key, opened.disk_bytes, Checked::No, None);
+            .insert(&key, opened.disk_bytes, Checked::No, keep, None);
     }
     let value = Row::encode(&entry, MAX_VALUE_BYTES);
     shared.change(row::entry(&key), Some(value), None);
@@ -332,16 +335,23 @@ pub(super) async fn keep_up(shared: Arc<Shared>) {
     let _ = shared
         .quiet(move || recover::make_ballast(&layout, ballast, min_free))
         .await;
-    let mut since_disk = Duration::ZERO;
+    let (mut since_disk, mut since_pins) = (Duration::ZERO, Duration::ZERO);
     while !shared.pause(MEMORY_UPKEEP).await {
         shared.answers.maintain();
         shared.partials.forget_old(shared.clock.instant());
+        shared.quota.set_hour(hour(shared.clock.now()));
         shared.shrink().await;
+        since_pins += MEMORY_UPKEEP;
+        if since_pins >= PINS_UPKEEP {
+            since_pins = Duration::ZERO;
+            pins::watch(&shared).await;
+        }
         since_disk += MEMORY_UPKEEP;
         if since_disk >= DISK_UPKEEP {
             since_disk = Duration::ZERO;
             shared.write_uses();
             shared.open_bodies.sweep();
+            shared.warn_of_shortage();
             measure(&shared).await;
         }
     }

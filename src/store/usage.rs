@@ -1,6 +1,7 @@
 //! The numbers of the store, for metrics and readiness. Refuses to judge them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::SystemTime;
 
 use super::Shared;
 use super::fault::StoreFault;
@@ -31,6 +32,20 @@ pub struct Usage {
     pub evictions: u64,
     /// Bytes that those took.
     pub evicted_bytes: u64,
+    /// Those of them that went within a day of their last use.
+    pub recent_evictions: u64,
+    /// Bytes that those took.
+    pub recent_evicted_bytes: u64,
+    /// Bodies that pins keep.
+    pub pinned: u64,
+    /// Bytes that those take.
+    pub pinned_bytes: u64,
+    /// Bytes that the scrub has read since the start.
+    pub scrubbed_bytes: u64,
+    /// Damaged bodies that the scrub has found since the start.
+    pub scrub_damaged: u64,
+    /// When the scrub last had read everything.
+    pub scrub_completed: Option<SystemTime>,
     /// State of the index.
     pub index: IndexState,
     /// Indexes given up since the start.
@@ -81,6 +96,13 @@ impl Shared {
             free_bytes: count(&self.free_bytes),
             evictions: sums.evictions,
             evicted_bytes: sums.evicted,
+            recent_evictions: sums.recent_evictions,
+            recent_evicted_bytes: sums.recent_evicted,
+            pinned: sums.pinned_bodies,
+            pinned_bytes: sums.pinned,
+            scrubbed_bytes: self.scrubbed.bytes(),
+            scrub_damaged: self.scrubbed.damaged(),
+            scrub_completed: self.scrubbed.completed(),
             index: self.index.state(),
             index_deaths: count(&self.index.deaths),
             written_rows: count(&self.written_rows),
@@ -96,6 +118,21 @@ impl Shared {
             max_answer_bytes: self.answers.max_bytes(),
             answers,
             faults: self.io.faults.snapshot(),
+        }
+    }
+}
+
+impl Shared {
+    /// Says, at most once a day, that what went had been used within a day, and which cap would have kept it.
+    pub(super) fn warn_of_shortage(&self) {
+        if let Some(shortage) = self.quota.take_shortage() {
+            tracing::warn!(
+                bodies = shortage.bodies,
+                bytes = shortage.bytes,
+                max_store_bytes = self.quota.sums().cap,
+                sufficient_max_store_bytes = shortage.sufficient_cap,
+                "what was used within the last 24 hours had to go for room; a max_store_bytes of that many would have kept it"
+            );
         }
     }
 }

@@ -17,10 +17,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::body::{Body, Stored};
 use super::fault::StoreFault;
 use super::settings::Step;
+use super::writers::Writing;
 use super::{Shared, commit};
 use crate::cache::entry::{Entry, UpstreamValidator};
 use crate::cache::epoch::Epoch;
-use crate::cache::key::Key;
 use crate::platform;
 
 /// Bytes that gather in memory before they are written: one trip to a blocking thread then carries about half a
@@ -57,8 +57,8 @@ pub struct Draft {
 #[derive(Debug)]
 pub struct BodyWriter {
     shared: Arc<Shared>,
-    key: Key,
-    sequence: u64,
+    /// Its key and sequence, and whether a purge has come over it.
+    place: Writing,
     body: Body,
     sink: Arc<Mutex<Sink>>,
     temporary: Temporary,
@@ -145,6 +145,7 @@ pub(super) struct Temporary {
 
 impl Temporary {
     pub(super) fn new(shared: &Arc<Shared>, path: PathBuf) -> Self {
+        shared.temporary_files.add(&path);
         Self {
             shared: Arc::clone(shared),
             path: Some(path),
@@ -157,12 +158,15 @@ impl Temporary {
 
     /// The file has its name.
     pub(super) fn keep(&mut self) {
-        self.path = None;
+        if let Some(path) = self.path.take() {
+            self.shared.temporary_files.remove(&path);
+        }
     }
 
     /// Deletes the file and waits for that.
     pub(super) async fn delete(mut self) {
         if let Some(path) = self.path.take() {
+            self.shared.temporary_files.remove(&path);
             let limit = self.shared.settings.index_deadline;
             let unlink = move || std::fs::remove_file(path);
             let _ = self.shared.io.call(Step::Unlink, limit, unlink).await;
@@ -175,6 +179,7 @@ impl Drop for Temporary {
         let Some(path) = self.path.take() else {
             return;
         };
+        self.shared.temporary_files.remove(&path);
         let shared = Arc::clone(&self.shared);
         // Without a runtime the process is ending; the next start clears what is left.
         if tokio::runtime::Handle::try_current().is_ok() {
@@ -191,7 +196,8 @@ impl Drop for Temporary {
 /// A writer without what only a fetch under way has: its permit and its sequence.
 #[derive(Debug)]
 pub(super) struct Parts {
-    pub(super) key: Key,
+    /// A purge that comes over its key finds it here.
+    pub(super) place: Writing,
     pub(super) temporary: Temporary,
     /// Bytes of the disk that are reserved.
     pub(super) reserved: u64,
@@ -200,11 +206,12 @@ pub(super) struct Parts {
 }
 
 impl BodyWriter {
-    /// Takes it apart once all that was written stands in its file; `None` if it can write no more.
+    /// Takes it apart once all that was written stands in its file; `None` if it can write no more, or if a purge has come
+    /// over it.
     pub(super) async fn take_apart(mut self) -> Option<Parts> {
         self.sync_hash().await.ok()?;
-        Some(Parts {
-            key: self.key,
+        self.place.is_wanted().then(|| Parts {
+            place: self.place,
             temporary: self.temporary,
             reserved: self.reserved,
             body: self.body,
@@ -216,8 +223,7 @@ impl BodyWriter {
     pub(super) fn from_parts(parts: Parts, sequence: u64, permit: OwnedSemaphorePermit) -> Self {
         Self {
             shared: Arc::clone(&parts.temporary.shared),
-            key: parts.key,
-            sequence,
+            place: parts.place.again(sequence),
             body: parts.body,
             sink: parts.sink,
             temporary: parts.temporary,
@@ -232,11 +238,10 @@ impl BodyWriter {
     }
 
     pub(super) fn new(
-        key: &Key,
-        sequence: u64,
         body: Body,
         temporary: Temporary,
         permit: OwnedSemaphorePermit,
+        place: Writing,
         reserved: u64,
     ) -> Self {
         let sink = Sink {
@@ -247,8 +252,7 @@ impl BodyWriter {
         };
         Self {
             shared: Arc::clone(&temporary.shared),
-            key: key.clone(),
-            sequence,
+            place,
             body,
             sink: Arc::new(Mutex::new(sink)),
             temporary,
@@ -261,7 +265,7 @@ impl BodyWriter {
     /// The body's sequence, drawn when the writer began.
     #[must_use]
     pub fn sequence(&self) -> u64 {
-        self.sequence
+        self.place.sequence()
     }
 
     /// Bytes written so far.
@@ -323,8 +327,8 @@ impl BodyWriter {
         }
         let step = self.reserved.clamp(FIRST_STEP, MAX_STEP);
         let step = step.max(wanted - self.reserved);
-        let more = self.shared.make_room(step).await?;
         let total = self.reserved + step;
+        let more = self.shared.make_room(step, total).await?;
         let (file, portability) = (Arc::clone(self.body.file()), self.shared.layout.portability);
         let limit = self.shared.settings.index_deadline;
         let allocate = move || platform::allocate(&file, total, portability);
@@ -338,7 +342,8 @@ impl BodyWriter {
     /// of that is counted and logged; the entry is then found no more, but what was handed out stays readable.
     ///
     /// Call [`BodyWriter::sync_hash`] before; else up to 256 KiB are hashed right here. After a write that failed there
-    /// is nothing to publish: what this returns then is not stored, and its hash may be missing (zeros).
+    /// is nothing to publish: what this returns then is not stored, and its hash may be missing (zeros). Nor is what a
+    /// purge has come over.
     #[must_use]
     pub fn publish(self, draft: Draft) -> Stored {
         // Held only by a write that somebody stopped waiting for; this call must not wait for the disk.
@@ -346,8 +351,8 @@ impl BodyWriter {
         let whole = hashes.is_some() && self.fault.is_none();
         let (sha512, crc) = hashes.unwrap_or(([0; 64], 0));
         let entry = Entry {
-            key: self.key,
-            sequence: self.sequence,
+            key: self.place.key().clone(),
+            sequence: self.place.sequence(),
             epoch: draft.epoch,
             status: draft.status,
             headers: draft.headers,
@@ -363,7 +368,8 @@ impl BodyWriter {
             entry: Arc::new(entry),
             body: self.body,
         };
-        if whole && self.shared.overlay.publish(&stored, self.permit) {
+        let show = || self.shared.overlay.publish(&stored, self.permit);
+        if whole && self.place.publish(show) {
             let publication = commit::Publication {
                 stored: stored.clone(),
                 sink: self.sink,

@@ -6,6 +6,7 @@ use http::Method;
 use serde_json::{Value, json};
 use sluice::access::rules;
 use sluice::proxy::{FeedSettings, Withdrawn};
+use sluice::store::{Choice, Progress, Scope};
 
 use crate::harness::fixture::{
     FLAT, LIST, LIST_ASKED, LIST_PLACE, MODIFIED, ONE, content_path, document, package,
@@ -222,7 +223,8 @@ async fn a_list_whose_question_is_a_404_names_it_still_and_is_asked_again() {
 async fn a_mark_goes_with_its_package() {
     let proxy = dropped().await;
     assert_eq!(withdrawn(&proxy).len(), 1);
-    proxy.store.purge("nuget", Some("sample.one")).await;
+    let choice = Choice::everything(Scope::new(["nuget"], Some("sample.one")));
+    proxy.store.purge(&choice, &Progress::default()).await;
     assert_eq!(withdrawn(&proxy), Vec::<String>::new());
     let proxy = proxy.restart().await;
     settle().await;

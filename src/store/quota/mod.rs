@@ -5,12 +5,16 @@
 //! The order of eviction is S3-FIFO, in RAM alone: a body enters a small queue and reaches the main one only if it is
 //! used again, so a scan of a thousand packages evicts no other. Refuses to touch a file.
 
+mod keep;
 mod table;
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use table::{Counting, Table, index};
+pub(super) use keep::{Keep, UnusedSince};
+use keep::{Recent, Seen};
+pub(super) use table::Victim;
+use table::{Counting, New, Table, index};
 
 /// Uses are counted up to this; more tells nothing more about the future (S3-FIFO).
 const MAX_USES: u8 = 3;
@@ -30,6 +34,9 @@ pub(super) struct Quota {
     overhead: AtomicU64,
     evictions: AtomicU64,
     evicted_bytes: AtomicU64,
+    recent: Mutex<Recent>,
+    /// Hours since 1970, as last told.
+    hour: AtomicU32,
 }
 
 /// Whether a body's bytes are known to be what was written.
@@ -80,6 +87,10 @@ pub(super) struct Sums {
     pub(super) entries: usize,
     pub(super) evictions: u64,
     pub(super) evicted: u64,
+    pub(super) pinned: u64,
+    pub(super) pinned_bodies: u64,
+    pub(super) recent_evictions: u64,
+    pub(super) recent_evicted: u64,
 }
 
 impl Quota {
@@ -91,6 +102,8 @@ impl Quota {
             overhead: AtomicU64::new(0),
             evictions: AtomicU64::new(0),
             evicted_bytes: AtomicU64::new(0),
+            recent: Mutex::default(),
+            hour: AtomicU32::new(0),
         }
     }
 
@@ -112,6 +125,7 @@ impl Quota {
     }
 
     pub(super) fn sums(&self) -> Sums {
+        let (recent_evictions, recent_evicted) = self.recent_totals();
         let table = self.lock();
         Sums {
             live: table.live_bytes,
@@ -122,6 +136,10 @@ impl Quota {
             entries: table.by_key.len(),
             evictions: self.evictions.load(Ordering::Relaxed),
             evicted: self.evicted_bytes.load(Ordering::Relaxed),
+            pinned: table.pinned_bytes,
+            pinned_bodies: table.pinned_bodies,
+            recent_evictions,
+            recent_evicted,
         }
     }
 
@@ -150,15 +168,23 @@ impl Quota {
         key: &[u8; 32],
         disk_bytes: u64,
         checked: Checked,
+        keep: Keep,
         held: Option<Reservation>,
     ) -> u64 {
         let mut held = held;
+        let new = New {
+            key,
+            disk_bytes,
+            checked,
+            keep,
+            hour: self.hour(),
+        };
         let mut table = self.lock();
         if let Some(held) = &mut held {
             let bytes = std::mem::take(&mut held.bytes);
             table.reserved_bytes = table.reserved_bytes.saturating_sub(bytes);
         }
-        let replaced = table.insert(key, disk_bytes, checked).unwrap_or(0);
+        let replaced = table.insert(&new).unwrap_or(0);
         self.lingering.fetch_add(replaced, Ordering::Relaxed);
         drop(table);
         // Emptied above; its drop takes the lock.
@@ -188,8 +214,14 @@ impl Quota {
                 return;
             };
             if !deleted.contains(&body.key) && !table.by_key.contains_key(&body.key) {
-                table.insert(&body.key, body.disk_bytes, Checked::No);
                 let hour = u32::try_from(body.modified / 3600).unwrap_or(u32::MAX);
+                table.insert(&New {
+                    key: &body.key,
+                    disk_bytes: body.disk_bytes,
+                    checked: Checked::No,
+                    keep: Keep::WhileUsed,
+                    hour,
+                });
                 if let Some(slot) = table.slot_of(&body.key) {
                     slot.noted_hour = hour;
                 }
@@ -219,6 +251,7 @@ impl Quota {
             return;
         };
         slot.noted_hour = slot.noted_hour.max(hour);
+        slot.used_hour = slot.used_hour.max(hour);
         slot.uses = slot.uses.max(USES_FOR_MAIN + 1);
     }
 
@@ -231,6 +264,8 @@ impl Quota {
         slot.uses = (slot.uses + 1).min(MAX_USES);
         let due = slot.noted_hour < hour;
         slot.noted_hour = slot.noted_hour.max(hour);
+        slot.used_hour = slot.used_hour.max(hour);
+        slot.seen = Seen::Here;
         due
     }
 
@@ -256,18 +291,10 @@ impl Quota {
     }
 
     /// The body that should go next. It stays counted until `remove`, but is not named again.
-    pub(super) fn victim(&self) -> Option<[u8; 32]> {
+    pub(super) fn victim(&self) -> Option<Victim> {
         self.lock().victim()
     }
-
-    pub(super) fn count_eviction(&self, bytes: u64) {
-        self.evictions.fetch_add(1, Ordering::Relaxed);
-        self.evicted_bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
 }
-
-#[cfg(test)]
-mod tests;
 
 #[cfg(test)]
 mod tests;

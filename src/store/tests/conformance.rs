@@ -1,6 +1,7 @@
 //! What every caller may rely on while nothing fails.
 
 use super::*;
+use crate::cache::entry::Absence;
 use http::header::CONTENT_TYPE;
 use std::io::{Read as _, Seek as _, SeekFrom};
 
@@ -209,15 +210,23 @@ async fn a_purge_takes_one_id_or_a_feed_and_nothing_else() {
         put(&store, &key_of(feed, id), id.as_bytes()).await;
     }
     store.put_absence(&key("a"), absence(1));
-    assert_eq!(store.purge("nuget", Some("a")).await, 1);
+    let purge = async |feed: &str, id: Option<&str>| {
+        let choice = Choice::everything(Scope::new([feed], id));
+        let removed = store.purge(&choice, &Progress::default()).await;
+        let tallies = removed.feeds.iter();
+        let counts = tallies.map(|(name, tally)| (name.clone(), tally.responses));
+        (counts.collect::<Vec<_>>(), removed.absences)
+    };
+    let one = || vec![("nuget".to_owned(), 1)];
+    assert_eq!(purge("nuget", Some("a")).await, (one(), 1));
     assert!(is_absent(&store.lookup(&key("a")).await));
     assert_eq!(store.absence(&key("a")).await, None);
     assert_eq!(body_of(&store, &key("b")).await, "b");
     settle(&store).await;
-    assert_eq!(store.purge("nuget", None).await, 1);
+    assert_eq!(purge("nuget", None).await, (one(), 0));
     assert!(is_absent(&store.lookup(&key("b")).await));
     assert_eq!(body_of(&store, &key_of("other", "a")).await, "a");
-    assert_eq!(store.purge("nuget", None).await, 0);
+    assert_eq!(purge("nuget", None).await, (Vec::new(), 0));
     assert_eq!(store.usage().entries, 1);
 }
 

@@ -134,7 +134,8 @@ async fn a_crash_at_any_step_of_a_deletion_leaves_all_or_nothing() {
     settle(&store).await;
     camera.arm();
     store.remove(&key("a")).await;
-    store.purge("nuget", Some("b")).await;
+    let choice = Choice::everything(Scope::new(["nuget"], Some("b")));
+    store.purge(&choice, &Progress::default()).await;
     settle(&store).await;
     let copies = camera.develop();
     assert!(copies.iter().any(|(at, _)| *at == Step::Unlink));

@@ -75,7 +75,8 @@ async fn a_mark_goes_with_its_body_however_that_goes() {
         assert!(store.has_marks());
         match name {
             "purged" => {
-                store.purge("nuget", Some(name)).await;
+                let choice = Choice::everything(Scope::new(["nuget"], Some(name)));
+                store.purge(&choice, &Progress::default()).await;
             }
             "removed" => store.remove(&key(name)).await,
             "rotten" => store.quarantine(&stored, "a test").await,

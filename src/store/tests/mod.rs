@@ -6,8 +6,13 @@ mod eviction;
 mod faults;
 mod marks;
 mod partial;
+mod pins;
 mod proofs;
+mod purge;
+mod scrub;
+mod share;
 mod start;
+mod verify;
 
 use std::fs;
 use std::path::Path;
