@@ -238,6 +238,11 @@ impl Feed {
         self.lock().model.clone()
     }
 
+    /// Has the service index asked for again before the model is relied upon.
+    pub(super) fn doubt_model(&self) {
+        self.lock().model_fresh_until = None;
+    }
+
     /// Makes a model of `index` unless a newer one is there, and lets credentials go to the origins it names. It need
     /// not be asked for again before `fresh_until`.
     pub(super) fn learn(

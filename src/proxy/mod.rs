@@ -55,6 +55,7 @@ mod stranger;
 mod told;
 mod trouble;
 mod union;
+mod upkeep;
 mod view;
 pub mod welcome;
 mod withdrawn;
@@ -95,6 +96,7 @@ pub use self::state::{Doors, FeedError};
 use self::told::{Told, subject_of, via_of};
 pub use self::union::{DEFAULT_SEARCH_WAIT, IdPattern, MemberSettings, Presence, UnionSettings};
 use self::union::{Mount, UnionQuery};
+pub use self::upkeep::{Age, Order, OrderError, Purge, Upkeep, Which, read_id, read_version};
 use self::view::Query;
 use crate::access::Guard;
 use crate::cache::cache_control::RequestCaching;
@@ -173,6 +175,8 @@ pub struct Shared {
     /// For those that are about to be asked for so, and for those that are.
     recheck_places: Arc<Semaphore>,
     recheck_turns: Semaphore,
+    /// Held by an order for upkeep: there is one at a time.
+    upkeep_turn: Arc<Semaphore>,
 }
 
 impl std::ops::Deref for Proxy {
@@ -257,6 +261,7 @@ impl Proxy {
             rechecks: Recent::new(content::AGAIN_AFTER_GONE, MAX_RECENT),
             recheck_places: Arc::new(Semaphore::new(content::MAX_WAITING)),
             recheck_turns: Semaphore::new(content::MAX_AT_ONCE),
+            upkeep_turn: Arc::new(Semaphore::new(1)),
         };
         let snapshot = Arc::new(Snapshot::new(settings, mounted, Arc::new(shared)));
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));

@@ -59,7 +59,7 @@ impl Snapshot {
     }
 
     /// The feeds and what stands beside them.
-    fn all_feeds(&self) -> Vec<&Arc<Feed>> {
+    pub(super) fn all_feeds(&self) -> Vec<&Arc<Feed>> {
         with_beside(&self.feeds, self.tools.as_ref())
     }
 

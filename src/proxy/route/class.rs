@@ -50,6 +50,38 @@ pub enum Class {
 }
 
 impl Class {
+    /// Every class.
+    pub const ALL: [Self; 22] = [
+        Self::Autocomplete,
+        Self::CatalogIndex,
+        Self::CatalogLeaf,
+        Self::CatalogPage,
+        Self::Certificate,
+        Self::Icon,
+        Self::License,
+        Self::Manifest,
+        Self::Package,
+        Self::Readme,
+        Self::RegistrationIndex,
+        Self::RegistrationLeaf,
+        Self::RegistrationPage,
+        Self::RepositorySignatures,
+        Self::Search,
+        Self::ServiceIndex,
+        Self::Symbols,
+        Self::Tool,
+        Self::ToolsList,
+        Self::VersionList,
+        Self::VulnerabilityIndex,
+        Self::VulnerabilityPage,
+    ];
+
+    /// The class that a word stands for.
+    #[must_use]
+    pub fn of_word(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|class| class.word() == word)
+    }
+
     /// Whether it is kept in memory alone: results that change all the time are not worth a file.
     #[must_use]
     pub fn is_memory_only(self) -> bool {
@@ -108,5 +140,18 @@ impl Class {
             Self::VulnerabilityIndex => "vulnerability-index",
             Self::VulnerabilityPage => "vulnerability-page",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_class_has_a_word_of_its_own() {
+        for class in Class::ALL {
+            assert_eq!(Class::of_word(class.word()), Some(class));
+        }
+        assert_eq!(Class::of_word("union-record"), None);
     }
 }

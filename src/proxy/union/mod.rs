@@ -44,7 +44,7 @@ pub use crate::nuget::pattern::IdPattern;
 use crate::nuget::pattern::closest;
 
 pub(super) use self::merged::Merged;
-use self::record::Records;
+pub(super) use self::record::{CLASS as RECORD_CLASS, Records};
 pub use self::settings::{DEFAULT_SEARCH_WAIT, MemberSettings, Presence, UnionSettings};
 
 /// A feed made of others.
@@ -132,6 +132,16 @@ impl Union {
             bases: &self.bases,
             feeds: &self.members,
         }
+    }
+
+    /// Names of the members, in their order.
+    pub(super) fn member_names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|member| &*member.name)
+    }
+
+    /// Who delivered what first.
+    pub(super) fn records(&self) -> Arc<Records> {
+        Arc::clone(&self.records)
     }
 
     /// The members that are asked for an id, in their order: whoever owns it by the closest pattern, else all that are not

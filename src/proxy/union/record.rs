@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use http::StatusCode;
@@ -16,12 +17,12 @@ use crate::cache::key::{Audience, Key, Parts};
 use crate::nuget::id::PackageId;
 use crate::nuget::version::Version;
 use crate::proxy::Proxy;
-use crate::store::{Draft, Lookup, StoreFault};
+use crate::store::{Draft, Lookup, Store, StoreFault};
 
 /// Ids remembered: some megabytes. What is forgotten is read again.
 const MAX_IDS: usize = 16 * 1024;
 /// Part of stored keys: never change it.
-const CLASS: &str = "union-record";
+pub(in crate::proxy) const CLASS: &str = "union-record";
 
 /// Part of the stored text: never change it.
 const FIRST: &str = "first";
@@ -51,7 +52,7 @@ impl Deliveries {
 
 /// What is remembered of the records.
 #[derive(Debug, Default)]
-pub(super) struct Records {
+pub(in crate::proxy) struct Records {
     ids: Mutex<HashMap<PackageId, Arc<Slot>>>,
 }
 
@@ -75,13 +76,59 @@ impl Records {
     }
 }
 
+impl Records {
+    /// The ids of which something is remembered.
+    pub(in crate::proxy) fn known_ids(&self) -> Vec<PackageId> {
+        let ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        ids.keys().cloned().collect()
+    }
+
+    /// Forgets who delivered the versions of an id, or one of them; says how many that were. What is being delivered
+    /// meanwhile may be recorded again.
+    pub(in crate::proxy) async fn forget(
+        &self,
+        store: &Store,
+        now: SystemTime,
+        union: &str,
+        id: &PackageId,
+        version: Option<&Version>,
+    ) -> usize {
+        let (slot, key) = (self.of(id), key_in(union, id));
+        let _writing = slot.writing.lock().await;
+        let mut known = slot.known.lock().await;
+        if known.is_none() {
+            *known = stored_record(store, &key).await;
+        }
+        let Some(deliveries) = &mut *known else {
+            return 0;
+        };
+        let before = deliveries.0.len();
+        match version {
+            None => deliveries.0.clear(),
+            Some(version) => {
+                deliveries.0.remove(version.as_str());
+            }
+        }
+        let forgotten = before - deliveries.0.len();
+        if deliveries.0.is_empty() {
+            store.remove(&key).await;
+        } else if forgotten > 0 {
+            let text = deliveries.write();
+            if let Err(fault) = write_record(store, now, &key, text.into()).await {
+                tracing::warn!(?key, %fault, "who delivered a package could not be stored");
+            }
+        }
+        forgotten
+    }
+}
+
 impl Proxy {
     /// Who delivered the versions of an id first.
     pub(super) async fn recorded(&self, union: &Union, id: &PackageId) -> Deliveries {
         let slot = union.records.of(id);
         let mut known = slot.known.lock().await;
         if known.is_none() {
-            *known = self.stored_record(&key_of(union, id)).await;
+            *known = stored_record(&self.store, &key_of(union, id)).await;
         }
         // The document must outlive the packages that it speaks of.
         self.store.note_use(&key_of(union, id));
@@ -99,7 +146,7 @@ impl Proxy {
         let (slot, key) = (union.records.of(id), key_of(union, id));
         let mut known = slot.known.lock().await;
         if known.is_none() {
-            *known = self.stored_record(&key).await;
+            *known = stored_record(&self.store, &key).await;
         }
         // To write without having read would forget what was recorded before.
         let Some(deliveries) = &mut *known else {
@@ -121,57 +168,66 @@ impl Proxy {
                 Some(deliveries) => deliveries.write(),
                 None => return,
             };
-            if let Err(fault) = proxy.write_record(&key, text.into()).await {
+            let now = proxy.clock.now();
+            if let Err(fault) = write_record(&proxy.store, now, &key, text.into()).await {
                 tracing::warn!(?key, %fault, "who delivered a package could not be stored");
             }
         });
         member.to_owned()
     }
+}
 
-    /// What is stored; `None` if the store cannot say.
-    async fn stored_record(&self, key: &Key) -> Option<Deliveries> {
-        match self.store.lookup(key).await {
-            Lookup::Absent => Some(Deliveries::default()),
-            Lookup::Found(stored) => match stored.body.read_all().await {
-                Ok(text) => match Deliveries::read(&text) {
-                    Some(deliveries) => Some(deliveries),
-                    None => {
-                        self.store.quarantine(&stored, "unreadable").await;
-                        Some(Deliveries::default())
-                    }
-                },
-                Err(fault) => {
-                    tracing::warn!(?key, %fault, "who delivered a package cannot be read");
-                    None
+/// What is stored; `None` if the store cannot say.
+async fn stored_record(store: &Store, key: &Key) -> Option<Deliveries> {
+    match store.lookup(key).await {
+        Lookup::Absent => Some(Deliveries::default()),
+        Lookup::Found(stored) => match stored.body.read_all().await {
+            Ok(text) => match Deliveries::read(&text) {
+                Some(deliveries) => Some(deliveries),
+                None => {
+                    store.quarantine(&stored, "unreadable").await;
+                    Some(Deliveries::default())
                 }
             },
-            Lookup::Unavailable(fault) => {
-                tracing::warn!(?key, %fault, "the store cannot be asked");
+            Err(fault) => {
+                tracing::warn!(?key, %fault, "who delivered a package cannot be read");
                 None
             }
+        },
+        Lookup::Unavailable(fault) => {
+            tracing::warn!(?key, %fault, "the store cannot be asked");
+            None
         }
-    }
-
-    async fn write_record(&self, key: &Key, text: Bytes) -> Result<(), StoreFault> {
-        let mut writer = self.store.begin(key, Some(text.len() as u64)).await?;
-        writer.write(text).await?;
-        let now = self.clock.now();
-        drop(writer.publish(Draft {
-            epoch: Epoch::default(),
-            status: StatusCode::OK,
-            headers: Default::default(),
-            upstream_validator: Default::default(),
-            origin: String::new(),
-            fetched_at: now,
-            validated_at: now,
-        }));
-        Ok(())
     }
 }
 
+async fn write_record(
+    store: &Store,
+    now: SystemTime,
+    key: &Key,
+    text: Bytes,
+) -> Result<(), StoreFault> {
+    let mut writer = store.begin(key, Some(text.len() as u64)).await?;
+    writer.write(text).await?;
+    drop(writer.publish(Draft {
+        epoch: Epoch::default(),
+        status: StatusCode::OK,
+        headers: Default::default(),
+        upstream_validator: Default::default(),
+        origin: String::new(),
+        fetched_at: now,
+        validated_at: now,
+    }));
+    Ok(())
+}
+
 fn key_of(union: &Union, id: &PackageId) -> Key {
+    key_in(&union.name, id)
+}
+
+fn key_in(union: &str, id: &PackageId) -> Key {
     Key::new(&Parts {
-        feed: &union.name,
+        feed: union,
         id: Some(id.as_str()),
         class: CLASS,
         rest: "",

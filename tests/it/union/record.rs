@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::harness::{Ask, Gate, pass, seconds};
+use crate::upkeep::order;
 
 /// Has 2.0.0 of `Shared` delivered by nuget, and then listed by the company too, with other bytes.
 async fn delivered_by_nuget() -> TestProxy {
@@ -190,4 +191,42 @@ async fn of_two_that_deliver_at_once_the_first_is_whose_the_version_is() {
     gate.open();
     let first = first.await.expect("an answer");
     assert_eq!((first.status, &first.body), (200, &second.body));
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_outlives_a_purge_of_the_members_and_not_one_of_the_union() {
+    let proxy = delivered_by_nuget().await;
+    pass(seconds(6 * 60)).await;
+    let purge = async |said: serde_json::Value| order(&proxy, "purge", said).await.1;
+    for said in [
+        serde_json::json!({"id": "Shared"}),
+        serde_json::json!({"id": "Shared", "version": "2.0.0"}),
+        serde_json::json!({"pattern": "*"}),
+        serde_json::json!({"feed": "nuget"}),
+        serde_json::json!({"stale": true, "feed": "all"}),
+        serde_json::json!({"id": "Public", "feed": "all"}),
+    ] {
+        purge(said).await;
+        check_is_nugets(&proxy).await;
+    }
+    let said = serde_json::json!({"id": "Shared", "version": "2.0", "feed": "all"});
+    let done = purge(said).await;
+    assert_eq!(
+        (&done["deliveries"], &done["feeds"]),
+        (&1.into(), &serde_json::json!([]))
+    );
+    let package = proxy.get(&content("Shared", "2.0.0")).await;
+    assert_eq!(package.body, bytes_of("company.test", "Shared", "2.0.0"));
+    // Durably so.
+    pass(seconds(1)).await;
+    let done = purge(serde_json::json!({"feed": "all"})).await;
+    assert!(
+        done["deliveries"].as_u64().is_some_and(|known| known > 0),
+        "{done}"
+    );
+    let proxy = proxy.restart().await;
+    let done = order(&proxy, "purge", serde_json::json!({"feed": "all"}))
+        .await
+        .1;
+    assert_eq!(done["deliveries"], 0);
 }
