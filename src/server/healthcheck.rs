@@ -98,7 +98,7 @@ pub enum Reloaded {
 /// # Errors
 /// Why nothing is known of that.
 pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthError> {
-    let header = credential(token)?;
+    let header = authorization(token)?;
     let answer = ask(url, "POST /api/reload", &header, RELOAD_LIMIT).await?;
     let body = body_of(&answer);
     match status_of(&answer) {
@@ -117,7 +117,7 @@ pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthEr
 /// # Errors
 /// Why nothing is known of that.
 pub async fn withdrawn(url: &str, token: Option<&str>) -> Result<String, HealthError> {
-    let header = credential(token)?;
+    let header = authorization(token)?;
     let answer = ask(url, "GET /api/withdrawn", &header, LIMIT).await?;
     match status_of(&answer) {
         "200" => Ok(body_of(&answer).to_owned()),
@@ -128,8 +128,8 @@ pub async fn withdrawn(url: &str, token: Option<&str>) -> Result<String, HealthE
     }
 }
 
-/// The header that brings a token.
-fn credential(token: Option<&str>) -> Result<String, HealthError> {
+/// The header line that brings a token; none without one.
+pub(super) fn authorization(token: Option<&str>) -> Result<String, HealthError> {
     match token.map(|token| TokenSecret::read(token.trim())) {
         None => Ok(String::new()),
         Some(Some(token)) => Ok(format!("authorization: Bearer {}\r\n", token.reveal())),
@@ -156,20 +156,25 @@ fn status_of(answer: &str) -> &str {
 
 /// The answer of the admin listener at `url` to a request for `what`, a method and a path.
 async fn ask(url: &str, what: &str, header: &str, limit: Duration) -> Result<String, HealthError> {
+    let address = address_of(url)?;
+    match tokio::time::timeout(limit, exchange(&address, what, header)).await {
+        Ok(answer) => answer.map_err(HealthError::Io),
+        Err(_) => Err(HealthError::TimedOut(limit)),
+    }
+}
+
+/// Host and port of the admin listener at `url`.
+pub(super) fn address_of(url: &str) -> Result<String, HealthError> {
     let wrong = || HealthError::Url(url.to_owned());
     let uri: Uri = url.parse().map_err(|_| wrong())?;
     let authority = uri.authority().ok_or_else(wrong)?.as_str();
     if uri.scheme_str() != Some("http") || authority.contains('@') {
         return Err(wrong());
     }
-    let address = match uri.port_u16() {
+    Ok(match uri.port_u16() {
         Some(_) => authority.to_owned(),
         None => format!("{authority}:{}", super::DEFAULT_ADMIN_PORT),
-    };
-    match tokio::time::timeout(limit, exchange(&address, what, header)).await {
-        Ok(answer) => answer.map_err(HealthError::Io),
-        Err(_) => Err(HealthError::TimedOut(limit)),
-    }
+    })
 }
 
 async fn exchange(address: &str, what: &str, header: &str) -> io::Result<String> {

@@ -11,6 +11,8 @@ pub mod healthcheck;
 mod io;
 mod listen;
 mod modes;
+pub mod operator;
+mod orders;
 pub mod reload;
 mod self_check;
 mod signals;
@@ -43,6 +45,7 @@ use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
 use connection::{Acceptor, Door, Limits};
 use modes::OrderMode;
+use orders::{AdminBody, TakeOrder};
 
 /// Where to listen and how long and large things may be.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -152,6 +155,7 @@ pub async fn run(
 ) -> Ended {
     let (state, modes, checked) = (proxy.clone(), proxy.clone(), self_check.clone());
     let listed = proxy.clone();
+    let upkeep = proxy.clone();
     let guard = proxy.guard().clone();
     let checking = tasks.spawn("self-check", self_check.run());
     let serving = Serving {
@@ -169,6 +173,7 @@ pub async fn run(
         checking: Some(checking.abort_handle()),
         order_mode: OrderMode::new(move |feed, order| modes.order_mode(feed, order)),
         withdrawn: withdrawn::List::new(move || listed.withdrawn()),
+        take_order: TakeOrder::new(move |name, said| upkeep.take_order(name, said)),
     };
     serve(serving, listeners, control, telemetry, tasks).await
 }
@@ -225,6 +230,8 @@ struct Serving<H, R> {
     order_mode: OrderMode,
     /// Lists what its upstream has no more.
     withdrawn: withdrawn::List,
+    /// Has something done to what is stored.
+    take_order: TakeOrder,
 }
 
 async fn serve<H, F, B, R>(
@@ -249,6 +256,7 @@ where
         checking,
         order_mode,
         withdrawn,
+        take_order,
     } = serving;
     let Control {
         reloader,
@@ -287,21 +295,30 @@ where
             order_mode,
         };
         let withdrawn = withdrawn::State::new(&gate, withdrawn);
+        let orders = orders::State {
+            gate: gate.clone(),
+            take_order,
+        };
         let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
         admin.serve(
             listener,
             Door::Plain,
             move |request: Request<Incoming>, peer: Peer| {
-                let (state, modes, client) = (state.clone(), modes.clone(), peer.addr.ip());
-                let withdrawn = withdrawn.clone();
+                let (state, modes, orders) = (state.clone(), modes.clone(), orders.clone());
+                let (client, withdrawn) = (peer.addr.ip(), withdrawn.clone());
                 async move {
-                    match modes::feed_in(request.uri().path()) {
+                    let path = request.uri().path();
+                    if orders::order_in(path).is_some() {
+                        return orders::answer(request, client, &orders).await;
+                    }
+                    let response = match modes::feed_in(path) {
                         Some(_) => modes::answer(request, client, &modes).await,
-                        None if request.uri().path() == withdrawn::PATH => {
+                        None if path == withdrawn::PATH => {
                             withdrawn::answer(&request.into_parts().0, client, &withdrawn).await
                         }
                         None => admin::answer(&request.into_parts().0, client, &state).await,
-                    }
+                    };
+                    response.map(AdminBody::Whole)
                 }
             },
         );

@@ -421,6 +421,7 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
         checking: None,
         order_mode: OrderMode::new(|_, _| None),
         withdrawn: withdrawn::List::new(|| serde_json::json!({})),
+        take_order: TakeOrder::new(|_, _| Err(crate::proxy::OrderError::Busy)),
     };
     let control = Control {
         reloader: reload::orders().0,
