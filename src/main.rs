@@ -14,7 +14,6 @@ use std::time::Duration;
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use tokio::runtime::Builder;
 
-use sluice::access::rules::Right;
 use sluice::access::{self, Guard};
 use sluice::clock::Clock;
 use sluice::config::{self, Arguments, Config, Environment, Repeats};
@@ -30,15 +29,15 @@ use sluice::telemetry::{self, AccessLog, Log, Telemetry};
 use sluice::upstream::{Product, Upstream, connect};
 
 use shell::USER_AGENT;
+use shell::command::{
+    USAGE, admin_url, check_config, fail, manage_tokens, pins, say, told, upkeep, usage,
+};
 use shell::gauges::count_store;
 use shell::reload::{Reload, Sources};
 use shell::self_check::self_check;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// Exit code of a mistake in arguments or configuration; clap uses the same.
-const USAGE: u8 = 2;
 
 /// Threads for blocking calls: file reads and writes of a few hundred clients at once take no more, and each costs a
 /// stack.
@@ -71,6 +70,12 @@ fn main() -> ExitCode {
         }
         Some(("reload", matches)) => {
             order_reload(matches.get_one::<String>("admin").cloned(), &environment)
+        }
+        Some((name @ ("pin" | "pins" | "unpin"), matches)) => {
+            pins::run(name, matches, &environment)
+        }
+        Some((name @ ("purge" | "trim" | "verify"), matches)) => {
+            upkeep::run(name, matches, &environment)
         }
         Some(("token", matches)) => manage_tokens(matches, &environment),
         Some(("withdrawn", matches)) => {
@@ -139,6 +144,8 @@ fn command() -> Command {
                 .arg(admin_url()),
         )
         .subcommand(access::command::password())
+        .subcommands(pins::commands())
+        .subcommands(upkeep::commands())
         .subcommand(access::command::token())
         .subcommand(
             Command::new("withdrawn")
@@ -150,13 +157,6 @@ fn command() -> Command {
         )
 }
 
-fn admin_url() -> Arg {
-    Arg::new("admin")
-        .long("admin")
-        .value_name("URL")
-        .help("Admin listener [default: where this environment puts it]")
-}
-
 fn arguments(matches: &ArgMatches) -> Arguments {
     let given = |flag: config::Flag| {
         let values = matches.get_many::<String>(flag.name)?;
@@ -165,21 +165,6 @@ fn arguments(matches: &ArgMatches) -> Arguments {
     Arguments {
         config: matches.get_one::<String>("config").cloned(),
         settings: config::flags().filter_map(given).collect(),
-    }
-}
-
-fn check_config(file: Option<String>, environment: &Environment) -> ExitCode {
-    let arguments = Arguments {
-        config: file.clone(),
-        settings: Vec::new(),
-    };
-    match config::load(&arguments, environment) {
-        Ok(_) => {
-            let name = file.as_deref().unwrap_or("configuration");
-            say(&format!("{name}: no problems\n"));
-            ExitCode::SUCCESS
-        }
-        Err(problems) => usage(&problems),
     }
 }
 
@@ -246,70 +231,6 @@ fn ask_admin<T>(
     runtime
         .block_on(ask(&url))
         .map_err(|error| fail(&format!("{url}: {error}")))
-}
-
-/// Makes, lists or revokes tokens where the configuration puts them.
-fn manage_tokens(matches: &ArgMatches, environment: &Environment) -> ExitCode {
-    let inner = matches.subcommand().map_or(matches, |(_, inner)| inner);
-    let place = |flag: &str| {
-        let value = inner.get_one::<String>(flag)?;
-        Some((flag.replace('-', "_"), vec![value.clone()]))
-    };
-    let arguments = Arguments {
-        config: inner.get_one::<String>("config").cloned(),
-        settings: ["data-dir", "tokens-file"]
-            .into_iter()
-            .filter_map(place)
-            .collect(),
-    };
-    let config = match config::load(&arguments, environment) {
-        Ok(config) => config,
-        Err(problems) => return usage(&problems),
-    };
-    let feeds: Vec<(&str, bool)> = config
-        .proxy
-        .feeds
-        .iter()
-        .map(|feed| (feed.name.as_str(), feed.clients.guard(Right::Push)))
-        .collect();
-    let scene = access::command::Scene {
-        settings: &config.access,
-        feeds: &feeds,
-        now: Clock::system().now(),
-    };
-    told(access::command::run(matches, &scene))
-}
-
-/// Says what a command has to say: results on standard output, words for people on standard error.
-fn told(result: Result<access::command::Said, String>) -> ExitCode {
-    match result {
-        Ok(said) => {
-            complain(&said.note);
-            say(&said.out);
-            ExitCode::SUCCESS
-        }
-        Err(reason) => fail(&reason),
-    }
-}
-
-fn usage(problems: &config::Problems) -> ExitCode {
-    complain(&format!("{problems}\n"));
-    ExitCode::from(USAGE)
-}
-
-fn fail(reason: &str) -> ExitCode {
-    complain(&format!("sluice: {reason}\n"));
-    ExitCode::FAILURE
-}
-
-/// Writes for the user; a closed pipe is no reason to stop.
-fn say(text: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-}
-
-fn complain(text: &str) {
-    let _ = std::io::stderr().lock().write_all(text.as_bytes());
 }
 
 fn start(mut config: Config, arguments: Arguments, environment: Environment) -> ExitCode {

@@ -1,5 +1,6 @@
 //! Parts of the process shell that are more than its order of things.
 
+pub(crate) mod command;
 pub(crate) mod gauges;
 pub(crate) mod reload;
 pub(crate) mod self_check;

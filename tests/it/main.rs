@@ -67,6 +67,7 @@ mod tools;
 mod truth;
 mod turns;
 mod union;
+mod upkeep;
 mod upstreams;
 mod v2;
 mod vulnerabilities;
