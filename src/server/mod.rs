@@ -300,26 +300,18 @@ where
             take_order,
         };
         let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
+        let desk = Arc::new(Desk {
+            modes,
+            orders,
+            state,
+            withdrawn,
+        });
         admin.serve(
             listener,
             Door::Plain,
             move |request: Request<Incoming>, peer: Peer| {
-                let (state, modes, orders) = (state.clone(), modes.clone(), orders.clone());
-                let (client, withdrawn) = (peer.addr.ip(), withdrawn.clone());
-                async move {
-                    let path = request.uri().path();
-                    if orders::order_in(path).is_some() {
-                        return orders::answer(request, client, &orders).await;
-                    }
-                    let response = match modes::feed_in(path) {
-                        Some(_) => modes::answer(request, client, &modes).await,
-                        None if path == withdrawn::PATH => {
-                            withdrawn::answer(&request.into_parts().0, client, &withdrawn).await
-                        }
-                        None => admin::answer(&request.into_parts().0, client, &state).await,
-                    };
-                    response.map(AdminBody::Whole)
-                }
+                let desk = Arc::clone(&desk);
+                async move { desk.answer(request, peer).await }
             },
         );
     }
@@ -341,6 +333,32 @@ where
     // The admin listener answers to the end, so that readiness says 503 while requests finish.
     admin.abort();
     ended
+}
+
+/// What the admin listener answers from.
+struct Desk<R> {
+    modes: modes::State,
+    orders: orders::State,
+    state: admin::State<R>,
+    withdrawn: withdrawn::State,
+}
+
+impl<R: Fn() -> serde_json::Value> Desk<R> {
+    /// Answers a request of an operator.
+    async fn answer(&self, request: Request<Incoming>, peer: Peer) -> Response<AdminBody> {
+        let (path, client) = (request.uri().path(), peer.addr.ip());
+        if orders::order_in(path).is_some() {
+            return orders::answer(request, client, &self.orders).await;
+        }
+        let response = match modes::feed_in(path) {
+            Some(_) => modes::answer(request, client, &self.modes).await,
+            None if path == withdrawn::PATH => {
+                withdrawn::answer(&request.into_parts().0, client, &self.withdrawn).await
+            }
+            None => admin::answer(&request.into_parts().0, client, &self.state).await,
+        };
+        response.map(AdminBody::Whole)
+    }
 }
 
 #[cfg(test)]

@@ -257,6 +257,13 @@ impl Body {
         }
     }
 
+    /// The disk holds all the room of this body now.
+    pub(super) fn is_allocated(&self) {
+        if let Some(held) = &mut *self.lock_reservation() {
+            held.is_allocated();
+        }
+    }
+
     /// Hands over the room of a body that is complete.
     pub(super) fn take_reservation(&self) -> Option<Reservation> {
         self.lock_reservation().take()

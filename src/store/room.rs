@@ -78,6 +78,9 @@ impl Shared {
             self.settings.body_deadline,
         );
         body.join_reservation(reservation);
+        if known.is_some() {
+            body.is_allocated();
+        }
         Ok(BodyWriter::new(body, temporary, permit, place, room))
     }
 
@@ -150,7 +153,7 @@ impl Shared {
             }
         };
         loop {
-            let missing = self.missing_on_disk(bytes).await?;
+            let missing = self.missing_on_disk().await?;
             if missing == 0 {
                 return Ok(reservation);
             }
@@ -178,8 +181,8 @@ impl Shared {
         }
     }
 
-    /// Bytes that must be freed before `bytes` can be written without going below the floor.
-    async fn missing_on_disk(&self, bytes: u64) -> Result<u64, StoreFault> {
+    /// Bytes that must be freed before all that is promised can be written without going below the floor.
+    async fn missing_on_disk(&self) -> Result<u64, StoreFault> {
         let (layout, probe) = (self.layout.clone(), self.settings.probe.clone());
         let free = move || {
             let of_test = probe.and_then(|probe| probe.free_space());
@@ -190,7 +193,8 @@ impl Shared {
             return Ok(0);
         };
         self.free_bytes.store(free, Ordering::Relaxed);
-        let wanted = bytes.saturating_add(self.limits.min_free_bytes());
+        let promised = self.quota.sums().promised;
+        let wanted = promised.saturating_add(self.limits.min_free_bytes());
         Ok(wanted.saturating_sub(free))
     }
 

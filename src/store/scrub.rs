@@ -126,6 +126,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
     shared.scrubbed.note_completed(&pass);
     loop {
         let Some(every) = shared.limits.scrub_every() else {
+            // Once it is on again, it has its whole time.
+            (pass.began, pass.folder) = (shared.clock.now(), 0);
             if shared.pause(OFF_SLEEP).await {
                 return;
             }

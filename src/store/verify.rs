@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 
 pub use super::check::Damage;
 use super::check::{Haste, Verdict};
+use super::commit::Durability;
 use super::fault::StoreFault;
 use super::index::{IndexState, row};
 use super::layout::hex;
@@ -185,15 +186,12 @@ impl Verification<'_> {
                 self.report.bodies += 1;
                 self.report.bytes += entry.body_bytes;
                 shared.quota.set_checked(&key);
-                match shared.is_counted_right(key).await {
-                    Some(false) => {
-                        if self.repair == Repair::Mend {
-                            shared.count_right(key).await;
-                        }
-                        self.tell(Damage::Accounts, hex(&key), Some(entry.key.clone()))
-                            .await?;
+                if shared.is_counted_right(key).await == Some(false) {
+                    if self.repair == Repair::Mend {
+                        shared.count_right(key).await;
                     }
-                    Some(true) | None => {}
+                    let name = Some(entry.key.clone());
+                    self.tell(Damage::Accounts, hex(&key), name).await?;
                 }
                 self.row_of(key, &entry.key, entry.sequence).await;
                 Some(())
@@ -341,7 +339,7 @@ impl Shared {
             .await;
     }
 
-    /// Counts a body with the blocks that it takes.
+    /// Counts a body with the blocks that it takes; one that is gone is forgotten.
     async fn count_right(self: &Arc<Self>, key: [u8; 32]) {
         let limit = self.settings.index_deadline;
         let Ok(guard) = self.locks.lock(&key, limit).await else {
@@ -350,19 +348,21 @@ impl Shared {
         let shared = Arc::clone(self);
         let count = move || {
             let _guard = guard;
-            let freed = match shared.layout.open(&key)? {
-                Some(opened) => {
-                    let keep = shared.pins.keep(&opened.trailer.entry.key);
-                    shared
-                        .quota
-                        .insert(&key, opened.disk_bytes, Checked::Yes, keep, None)
-                }
-                None => shared.quota.remove(&key),
+            let Some(opened) = shared.layout.open(&key)? else {
+                return Ok(shared.layout.has_body(&key));
             };
+            let keep = shared.pins.keep(&opened.trailer.entry.key);
+            let before = shared
+                .quota
+                .insert(&key, opened.disk_bytes, Checked::Yes, keep, None);
             // Nothing was deleted, so nothing lingers.
-            shared.quota.lingered(freed);
-            Ok(())
+            shared.quota.lingered(before);
+            Ok(true)
         };
-        let _ = self.quiet(count).await;
+        if self.quiet(count).await == Ok(false)
+            && let Err(fault) = self.delete(&key, Durability::None).await
+        {
+            tracing::warn!(%fault, "a body that is gone could not be forgotten");
+        }
     }
 }

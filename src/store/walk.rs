@@ -50,13 +50,17 @@ pub enum Kept<'a> {
     Entry(&'a Entry),
 }
 
+/// Chooses by name.
+struct OfKey(Box<dyn Fn(&Key) -> bool + Send + Sync>);
+
+/// Chooses by age.
+struct OfAge(Box<dyn Fn(Kept<'_>) -> bool + Send + Sync>);
+
 /// What of a store is chosen.
 pub struct Choice {
     scope: Scope,
-    /// By name.
-    of_key: Option<Box<dyn Fn(&Key) -> bool + Send + Sync>>,
-    /// By age.
-    of_age: Option<Box<dyn Fn(Kept<'_>) -> bool + Send + Sync>>,
+    of_key: Option<OfKey>,
+    of_age: Option<OfAge>,
 }
 
 impl fmt::Debug for Choice {
@@ -81,14 +85,14 @@ impl Choice {
     /// Of that, what has such a name.
     #[must_use]
     pub fn named(mut self, of_key: impl Fn(&Key) -> bool + Send + Sync + 'static) -> Self {
-        self.of_key = Some(Box::new(of_key));
+        self.of_key = Some(OfKey(Box::new(of_key)));
         self
     }
 
     /// Of that, what has come to such an age.
     #[must_use]
     pub fn aged(mut self, of_age: impl Fn(Kept<'_>) -> bool + Send + Sync + 'static) -> Self {
-        self.of_age = Some(Box::new(of_age));
+        self.of_age = Some(OfAge(Box::new(of_age)));
         self
     }
 
@@ -106,7 +110,7 @@ impl Choice {
     }
 
     pub(super) fn takes_key(&self, key: &Key) -> bool {
-        self.scope.holds(key.bytes()) && self.of_key.as_ref().is_none_or(|takes| takes(key))
+        self.scope.holds(key.bytes()) && self.of_key.as_ref().is_none_or(|takes| (takes.0)(key))
     }
 
     pub(super) fn takes(&self, kept: Kept<'_>) -> bool {
@@ -114,7 +118,7 @@ impl Choice {
             Kept::Absence(key, _) => key,
             Kept::Entry(entry) => &entry.key,
         };
-        self.takes_key(key) && self.of_age.as_ref().is_none_or(|takes| takes(kept))
+        self.takes_key(key) && self.of_age.as_ref().is_none_or(|takes| (takes.0)(kept))
     }
 }
 

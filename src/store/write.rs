@@ -334,6 +334,7 @@ impl BodyWriter {
         let allocate = move || platform::allocate(&file, total, portability);
         self.shared.io.call(Step::Reserve, limit, allocate).await?;
         self.body.join_reservation(more);
+        self.body.is_allocated();
         self.reserved = total;
         Ok(())
     }

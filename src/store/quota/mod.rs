@@ -60,12 +60,21 @@ pub(super) struct Counted {
 pub(super) struct Reservation {
     quota: Arc<Quota>,
     bytes: u64,
+    /// Of those, what the disk does not know of yet.
+    promised: u64,
 }
 
 impl Reservation {
     /// Takes over what `more` holds.
     pub(super) fn join(&mut self, mut more: Self) {
         self.bytes += std::mem::take(&mut more.bytes);
+        self.promised += std::mem::take(&mut more.promised);
+    }
+
+    /// The disk holds all of it now.
+    pub(super) fn is_allocated(&mut self) {
+        let promised = std::mem::take(&mut self.promised);
+        self.quota.lock().promised_bytes -= promised;
     }
 }
 
@@ -73,6 +82,7 @@ impl Drop for Reservation {
     fn drop(&mut self) {
         let mut table = self.quota.lock();
         table.reserved_bytes = table.reserved_bytes.saturating_sub(self.bytes);
+        table.promised_bytes = table.promised_bytes.saturating_sub(self.promised);
     }
 }
 
@@ -81,6 +91,8 @@ impl Drop for Reservation {
 pub(super) struct Sums {
     pub(super) live: u64,
     pub(super) reserved: u64,
+    /// Of the reserved ones, what the disk does not know of yet.
+    pub(super) promised: u64,
     pub(super) lingering: u64,
     pub(super) overhead: u64,
     pub(super) cap: u64,
@@ -130,6 +142,7 @@ impl Quota {
         Sums {
             live: table.live_bytes,
             reserved: table.reserved_bytes,
+            promised: table.promised_bytes,
             lingering: self.lingering.load(Ordering::Relaxed),
             overhead: self.overhead.load(Ordering::Relaxed),
             cap: self.cap.load(Ordering::Relaxed),
@@ -154,10 +167,12 @@ impl Quota {
             return Err(wanted - cap);
         }
         table.reserved_bytes += bytes;
+        table.promised_bytes += bytes;
         drop(table);
         Ok(Reservation {
             quota: Arc::clone(self),
             bytes,
+            promised: bytes,
         })
     }
 
@@ -183,6 +198,8 @@ impl Quota {
         if let Some(held) = &mut held {
             let bytes = std::mem::take(&mut held.bytes);
             table.reserved_bytes = table.reserved_bytes.saturating_sub(bytes);
+            let promised = std::mem::take(&mut held.promised);
+            table.promised_bytes = table.promised_bytes.saturating_sub(promised);
         }
         let replaced = table.insert(&new).unwrap_or(0);
         self.lingering.fetch_add(replaced, Ordering::Relaxed);

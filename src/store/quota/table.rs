@@ -26,6 +26,7 @@ pub(super) struct Table {
     pub(super) pinned_bytes: u64,
     pub(super) pinned_bodies: u64,
     pub(super) reserved_bytes: u64,
+    pub(super) promised_bytes: u64,
     pub(super) counting: Counting,
 }
 

@@ -99,7 +99,8 @@ async fn bytes_of_an_evicted_body_count_until_its_last_reader_ends() {
     let refused = store.begin(&key("large"), Some(9 << 20)).await;
     assert_eq!(refused.unwrap_err(), StoreFault::NoRoom);
     assert_below_cap(&store);
-    assert!(store.usage().lingering_bytes >= 8 << 20);
+    // No more go than would do if they were not read.
+    assert!(store.usage().lingering_bytes >= 5 << 20);
     for (n, reader) in (0..).zip(&readers) {
         assert_eq!(reader.body.read_all().await.unwrap(), noise(n, 1 << 20));
     }

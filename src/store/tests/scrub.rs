@@ -57,7 +57,9 @@ async fn a_restart_goes_on_where_it_was() {
     let store = rig.open_ready().await;
     tokio::time::sleep(PASS / 2 + Duration::from_secs(600)).await;
     let usage = store.usage();
-    assert_eq!(usage.scrubbed_bytes + before, 400_000);
+    // At most the folder that was being read is read again.
+    let read = usage.scrubbed_bytes + before;
+    assert!((400_000..=430_000).contains(&read), "{read}");
     let completed = usage.scrub_completed;
     assert!(completed.is_some());
     store.close(Duration::from_secs(5)).await;
@@ -78,5 +80,7 @@ async fn it_is_off_where_it_is_switched_off() {
         })
         .await;
     tokio::time::sleep(PASS + Duration::from_secs(600)).await;
-    assert_eq!(store.usage().scrubbed_bytes, 400_000);
+    // All that long it was owed nothing, and the next pass has hardly begun.
+    let read = store.usage().scrubbed_bytes;
+    assert!((400_000..=430_000).contains(&read), "{read}");
 }
