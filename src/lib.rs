@@ -27,6 +27,9 @@
 //!    pointed at us, every other byte as it was; coded; kept in memory.
 //! 8. `respond` makes the response. One [`proxy::outcome::Completed`] event leaves for log and metrics.
 //!
+//! What an operator orders to be done to what is stored ([`proxy::Order`]) comes through the admin listener, or, where no
+//! process has the data folder, from a command that takes it meanwhile; pins come by a small file ([`store::Pins`]).
+//!
 //! # Modules
 //!
 //! | module | what it is | what it must not know |

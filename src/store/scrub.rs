@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
 
-use super::check::{Haste, Verdict};
+use super::check::{Damage, Haste, Verdict};
 use super::layout::hex;
 use super::record::{from_micros, micros};
 use super::small_file::SmallFile;
@@ -173,6 +173,10 @@ impl Shared {
                 Verdict::Ending => return false,
                 Verdict::Gone => {}
                 Verdict::Good(_) => self.quota.set_checked(&key),
+                // The disk failed, not the body: the next pass tries again.
+                Verdict::Bad(Damage::Unreadable, _) => {
+                    tracing::warn!(file = hex(&key), "the scrub could not read a body");
+                }
                 Verdict::Bad(damage, known) => {
                     self.scrubbed.damaged.fetch_add(1, Ordering::Relaxed);
                     let name = known.as_ref().map(|(key, _)| key);
