@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use http::StatusCode;
 use rustix::process::Signal;
@@ -151,7 +151,7 @@ async fn offline_a_trim_goes_by_what_the_index_remembers() {
     let stocked = Stocked::new().await;
     let nothing = "nothing of it was stored\n";
     assert_eq!(stocked.said(&["trim", "--keep-used-since", "2h"]), nothing);
-    let long_ago = SystemTime::now() - Duration::from_secs(10 * 86_400);
+    let long_ago = Clock::system().now() - Duration::from_secs(10 * 86_400);
     for body in stocked.bodies() {
         let file = std::fs::File::options().write(true).open(body).unwrap();
         file.set_modified(long_ago).unwrap();
