@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::settings::Settings;
-use super::{Shared, Store};
+use super::{Shared, Store, pins};
 use crate::platform;
 
 /// The default cap is at most this, so that a first start on a large disk does not surprise.
@@ -55,8 +55,9 @@ impl Limits {
 
 impl Store {
     /// Obeys another `max_store_bytes`, `min_free_bytes` and `scrub_every` from now on; every other setting stays what it was. What
-    /// stands above a lower cap is evicted behind this call.
+    /// stands above a lower cap is evicted behind this call. Pins are read again, too.
     pub async fn reload(&self, settings: &Settings) {
+        pins::watch(&self.shared).await;
         let (limits, wanted) = (&self.shared.limits, Values::of(settings));
         if limits.values() != wanted {
             *limits.0.write().unwrap_or_else(PoisonError::into_inner) = wanted;

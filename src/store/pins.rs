@@ -1,6 +1,6 @@
 //! Pins: packages that are never evicted, kept in a small file of the data folder.
 //!
-//! The file is changed by whoever pins, under its own lock, and read again within seconds; so pins outlive restarts
+//! The file is changed by whoever pins, under its own lock, and read again within a minute; so pins outlive restarts
 //! and the index. A pin keeps the files of a package and what is kept of its id as a whole: its lists and registrations.
 //! Refuses to know which versions there are.
 

@@ -36,9 +36,7 @@ const INDEX_ROOM_BYTES: u64 = 8 << 20;
 const FULL_DISK_POLL: Duration = Duration::from_secs(5);
 /// moka keeps what is not asked for until its upkeep runs.
 const MEMORY_UPKEEP: Duration = Duration::from_secs(1);
-/// The file of pins is looked at this often: so soon a pin is obeyed.
-const PINS_UPKEEP: Duration = Duration::from_secs(5);
-/// Uses are written and the index is measured this often: a few calls that touch no body.
+/// Pins are looked at, uses are written and the index is measured this often: a few calls that touch no body.
 const DISK_UPKEEP: Duration = Duration::from_secs(60);
 /// Piece in which a body is read to check it: short enough that other blocking calls come between.
 const CHECK_STEP: u64 = 1 << 20;
@@ -335,23 +333,19 @@ pub(super) async fn keep_up(shared: Arc<Shared>) {
     let _ = shared
         .quiet(move || recover::make_ballast(&layout, ballast, min_free))
         .await;
-    let (mut since_disk, mut since_pins) = (Duration::ZERO, Duration::ZERO);
+    let mut since_disk = Duration::ZERO;
     while !shared.pause(MEMORY_UPKEEP).await {
         shared.answers.maintain();
         shared.partials.forget_old(shared.clock.instant());
         shared.quota.set_hour(hour(shared.clock.now()));
         shared.shrink().await;
-        since_pins += MEMORY_UPKEEP;
-        if since_pins >= PINS_UPKEEP {
-            since_pins = Duration::ZERO;
-            pins::watch(&shared).await;
-        }
         since_disk += MEMORY_UPKEEP;
         if since_disk >= DISK_UPKEEP {
             since_disk = Duration::ZERO;
             shared.write_uses();
             shared.open_bodies.sweep();
             shared.warn_of_shortage();
+            pins::watch(&shared).await;
             measure(&shared).await;
         }
     }

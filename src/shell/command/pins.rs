@@ -1,6 +1,6 @@
 //! `sluice pin`, `sluice unpin` and `sluice pins`: packages that are never evicted.
 //!
-//! Pins are changed in their file, which a running process reads again within seconds; nothing else is asked.
+//! Pins are changed in their file, which a running process reads again within a minute, or when it reloads; nothing else is asked.
 
 use std::process::ExitCode;
 
@@ -27,7 +27,7 @@ pub(crate) fn commands() -> [Command; 3] {
             .args(place())
     };
     let pin = Command::new("pin").about(
-        "Keeps a package and the documents of its id from eviction; a running process obeys without a restart",
+        "Keeps a package and the documents of its id from eviction; a running process obeys within a minute, or when it reloads",
     );
     let unpin = Command::new("unpin").about("Ends a pin, named as it was made");
     let pins = Command::new("pins").about("Lists pins").args(place());

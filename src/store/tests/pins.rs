@@ -47,7 +47,7 @@ async fn what_is_pinned_outlives_a_scan_a_restart_and_the_index() {
     let store = rig.open_ready().await;
     pin(&rig, "before");
     until(|| store.usage().index == IndexState::Ready).await;
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
     put(&store, &key("before"), &noise(1, 1 << 20)).await;
     put(&store, &key("after"), &noise(2, 1 << 20)).await;
     settle(&store).await;
@@ -118,7 +118,7 @@ async fn a_file_of_pins_that_cannot_be_read_keeps_the_store_shut_and_changes_not
     pin(&rig, "a");
     until(|| store.usage().pinned == 1).await;
     fs::write(rig.path().join("pins.json"), "nonsense").unwrap();
-    tokio::time::sleep(Duration::from_secs(6)).await;
+    tokio::time::sleep(Duration::from_secs(61)).await;
     assert_eq!(store.usage().pinned, 1);
     store.close(Duration::from_secs(5)).await;
     let refused = rig.try_open().await.unwrap_err().to_string();

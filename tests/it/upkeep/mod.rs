@@ -292,7 +292,7 @@ async fn pins_are_obeyed_while_it_runs_and_a_purge_says_what_was_pinned() {
         Ok::<_, String>((pins.write(), ()))
     });
     changed.unwrap();
-    pass(seconds(6)).await;
+    pass(seconds(61)).await;
     // The package and the list.
     assert_eq!(proxy.store.usage().pinned, 2);
     let (_, done) = order(&proxy, "trim", json!({"keep_used_since": "0s"})).await;

@@ -339,6 +339,7 @@ async fn pins_are_made_listed_and_ended_beside_a_running_process() {
     let pin = |words: &[&str]| {
         let output = stocked.run(words);
         assert_eq!(output.status.code(), Some(0), "{output:?}");
+        running.send(Signal::HUP);
         text(&output.stderr).to_owned()
     };
     assert_eq!(
