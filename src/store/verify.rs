@@ -90,6 +90,9 @@ impl Store {
     ) -> Report {
         let mut counted = self.shared.counted.subscribe();
         let _ = counted.wait_for(|count| *count == Count::Done).await;
+        // One that takes longer to open is looked at without its rows.
+        let limit = self.shared.settings.index_deadline;
+        let _ = tokio::time::timeout(limit, self.shared.index.settled()).await;
         let mut verification = Verification {
             shared: &self.shared,
             repair,
