@@ -168,6 +168,10 @@ mod tests {
         let later = writers.enter(&key("a"), 3);
         assert!(!one.publish(|| true));
         assert!(other.publish(|| true) && later.publish(|| true));
+        // One that goes on under another sequence goes on as what it was.
+        let (one, later) = (one.again(4), later.again(5));
+        assert!(!one.is_wanted() && later.is_wanted());
+        assert!(!one.publish(|| true) && later.publish(|| true));
         drop((one, other, later));
         assert!(writers.keys(|_| true).is_empty());
     }

@@ -133,7 +133,8 @@ async fn a_purge_a_fault_and_the_end_leave_none() {
     let some = noise(1, 1000);
     let purged = kept(&store, &key("a"), &some, MIB).await.unwrap();
     let other = kept(&store, &key("b"), &some, MIB).await.unwrap();
-    store.purge("nuget", Some("a")).await;
+    let choice = Choice::everything(Scope::new(["nuget"], Some("a")));
+    store.purge(&choice, &Progress::default()).await;
     assert!(!purged.is_kept() && other.is_kept());
     let empty = store.begin(&key("c"), Some(1000)).await.unwrap();
     assert!(empty.keep().await.is_none());
