@@ -234,7 +234,8 @@ where
     }
 }
 
-/// Between two looks for connections that could make room: each that is served now waits for its next request later.
+/// How long a newcomer waits for others to end by themselves before some are made to, and how long those have waited for
+/// a request at least: one that came with a connection may not have been read yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The share of the connections that make room at once, so that a crowd of newcomers is let in without a wait for each.
 const ROOM_SHARE: usize = 64;
@@ -247,13 +248,14 @@ async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
     let labels = [("listener", shared.name)];
     shared.telemetry.add(&FULL, &labels, 1);
     loop {
-        let most = shared.limits.max_connections.div_ceil(ROOM_SHARE);
-        let ended = shared.seats.make_room(most);
-        shared.telemetry.add(&MADE_ROOM, &labels, ended as u64);
+        let turn = shared.seats.turn();
         let permit = Arc::clone(&shared.permits).acquire_owned();
         if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, permit).await {
             return permit.ok();
         }
+        let most = shared.limits.max_connections.div_ceil(ROOM_SHARE);
+        let ended = shared.seats.make_room(most, turn);
+        shared.telemetry.add(&MADE_ROOM, &labels, ended as u64);
     }
 }
 

@@ -55,13 +55,21 @@ impl Seats {
         Taken(seat)
     }
 
-    /// Has at most `most` connections end, of those that wait the ones that have waited longest; says how many.
-    pub(super) fn make_room(&self, most: usize) -> usize {
+    /// The turn that whoever begins to wait now would draw.
+    pub(super) fn turn(&self) -> u64 {
+        self.turns.load(Relaxed)
+    }
+
+    /// Has at most `most` connections end, of those that wait since before `turn` the ones that have waited longest; says
+    /// how many.
+    pub(super) fn make_room(&self, most: usize, turn: u64) -> usize {
         let taken = self.lock();
-        let mut waiting: Vec<&Arc<Seat>> = taken
-            .values()
-            .filter(|seat| seat.is_waiting() && !seat.wanted.is_cancelled())
-            .collect();
+        let waits = |seat: &&Arc<Seat>| {
+            seat.is_waiting()
+                && seat.waiting_since.load(Relaxed) < turn
+                && !seat.wanted.is_cancelled()
+        };
+        let mut waiting: Vec<&Arc<Seat>> = taken.values().filter(waits).collect();
         if waiting.len() > most {
             waiting.select_nth_unstable_by_key(most, |seat| seat.waiting_since.load(Relaxed));
             waiting.truncate(most);
@@ -155,20 +163,24 @@ mod tests {
             let is_wanted = |taken: &Taken| taken.0.wanted.is_cancelled();
             taken.iter().map(is_wanted).collect()
         };
+        let earlier = seats.turn();
         let served = taken[0].0.begin();
         // This one was served since, so it has waited for the shortest time.
         drop(taken[1].0.begin());
-        assert_eq!(seats.make_room(2), 2);
+        let make_room = |turn| seats.make_room(2, turn);
+        assert_eq!(make_room(earlier), 2);
         assert_eq!(wanted(), [false, false, true, true, false]);
-        assert_eq!(seats.make_room(2), 2);
+        assert_eq!(make_room(earlier), 1);
+        assert_eq!(wanted(), [false, false, true, true, true]);
+        assert_eq!(make_room(seats.turn()), 1);
         assert_eq!(wanted(), [false, true, true, true, true]);
-        assert_eq!(seats.make_room(2), 0);
+        assert_eq!(make_room(seats.turn()), 0);
         // Of two requests on one connection the last counts.
         let second = taken[0].0.begin();
         drop(served);
-        assert_eq!(seats.make_room(2), 0);
+        assert_eq!(make_room(seats.turn()), 0);
         drop(second);
-        assert_eq!(seats.make_room(2), 1);
+        assert_eq!(make_room(seats.turn()), 1);
         drop(taken);
         assert!(seats.lock().is_empty());
     }
