@@ -264,6 +264,7 @@ impl Proxy {
             upkeep_turn: Arc::new(Semaphore::new(1)),
         };
         let snapshot = Arc::new(Snapshot::new(settings, mounted, Arc::new(shared)));
+        snapshot.keep_records();
         let current = Arc::new(ArcSwap::new(Arc::clone(&snapshot)));
         let proxy = Self { snapshot, current };
         proxy.watch_modes();

@@ -58,6 +58,12 @@ impl Snapshot {
         }
     }
 
+    /// Keeps who delivered what in unions: nobody could say it again.
+    pub(super) fn keep_records(&self) {
+        let names = self.unions.iter().map(|union| &*union.name);
+        self.store.keep_feeds(names);
+    }
+
     /// The feeds and what stands beside them.
     pub(super) fn all_feeds(&self) -> Vec<&Arc<Feed>> {
         with_beside(&self.feeds, self.tools.as_ref())
@@ -275,6 +281,7 @@ impl Proxy {
         let mounted = mount(&settings, Some(&before), &self.reloads, &means)?;
         mounted.set_probes(&self.upstream);
         let snapshot = Snapshot::new(settings, mounted, Arc::clone(&before.shared));
+        snapshot.keep_records();
         for feed in snapshot.all_feeds() {
             let mut known = before.all_feeds().into_iter();
             let known = known.find(|known| known.name == feed.name);

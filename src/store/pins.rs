@@ -1,7 +1,7 @@
 //! Pins: packages that are never evicted, kept in a small file of the data folder.
 //!
 //! The file is changed by whoever pins, under its own lock, and read again within a minute; so pins outlive restarts
-//! and the index. A pin keeps the files of a package and what is kept of its id as a whole: its lists and registrations.
+//! and the index. A feed may be kept as a whole, too. A pin keeps the files of a package and what is kept of its id as a whole: its lists and registrations.
 //! Refuses to know which versions there are.
 
 use std::collections::{BTreeSet, HashSet};
@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Shared;
 use super::layout::Layout;
 use super::quota::Keep;
 use super::settings::OpenError;
 use super::small_file::{SmallFile, Stamp};
-use crate::cache::key::{Key, id_hash};
+use super::{Shared, Store};
+use crate::cache::key::{Key, feed_prefix, id_hash};
 
 /// Name of the file in the data folder.
 const FILE: &str = "pins.json";
@@ -131,6 +131,8 @@ impl Pins {
 #[derive(Debug, Default)]
 pub(super) struct InForce {
     pins: RwLock<Arc<Pins>>,
+    /// What the keys of feeds begin with of which everything stays.
+    feeds: RwLock<Arc<HashSet<[u8; 8]>>>,
     /// Of the file as it was last read, good or bad.
     stamp: Mutex<Option<Stamp>>,
     warned: Mutex<Option<tokio::time::Instant>>,
@@ -148,11 +150,45 @@ impl InForce {
 
     /// Whether a stored response may be evicted.
     pub(super) fn keep(&self, key: &Key) -> Keep {
+        if is_of(&self.feeds(), key.bytes()) {
+            return Keep::Pinned;
+        }
         self.now().keep(key)
+    }
+
+    fn feeds(&self) -> Arc<HashSet<[u8; 8]>> {
+        Arc::clone(&self.feeds.read().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn now(&self) -> Arc<Pins> {
         Arc::clone(&self.pins.read().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Whether a key is of one of these feeds.
+fn is_of(feeds: &HashSet<[u8; 8]>, key: &[u8; 32]) -> bool {
+    key.first_chunk::<8>()
+        .is_some_and(|prefix| feeds.contains(prefix))
+}
+
+impl Store {
+    /// Never evicts what is stored of these feeds, for nobody could bring it again; what was named so before may go.
+    pub fn keep_feeds<'a>(&self, names: impl Iterator<Item = &'a str>) {
+        let shared = &self.shared;
+        let feeds: HashSet<[u8; 8]> = names.map(feed_prefix).collect();
+        if *shared.pins.feeds() == feeds {
+            return;
+        }
+        *shared
+            .pins
+            .feeds
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(feeds);
+        let own = Arc::clone(shared);
+        shared
+            .io
+            .tasks
+            .spawn("pins", async move { apply(&own).await });
     }
 }
 
@@ -209,17 +245,19 @@ pub(super) async fn watch(shared: &Arc<Shared>) {
     }
 }
 
-/// Has exactly what the pins keep pinned. Names tell the id, and only of those the trailer is read.
+/// Has exactly what the pins and the kept feeds keep pinned. Names tell the id, and only of those the trailer is read.
 pub(super) async fn apply(shared: &Arc<Shared>) {
-    let pins = shared.pins.now();
+    let (pins, feeds) = (shared.pins.now(), shared.pins.feeds());
     let ids: HashSet<[u8; 8]> = pins.0.iter().map(|pin| id_hash(&pin.id)).collect();
     let is_of_pin = |key: &[u8; 32]| {
         let id = key.get(8..16).and_then(|id| id.first_chunk::<8>());
         id.is_some_and(|id| ids.contains(id))
     };
-    let candidates = match ids.is_empty() {
+    let candidates = match ids.is_empty() && feeds.is_empty() {
         true => Vec::new(),
-        false => shared.quota.keys(is_of_pin),
+        false => shared
+            .quota
+            .keys(|key| is_of_pin(key) || is_of(&feeds, key)),
     };
     let mut judged: HashSet<[u8; 32]> = shared.quota.pinned().into_iter().collect();
     judged.extend(&candidates);
@@ -230,6 +268,10 @@ pub(super) async fn apply(shared: &Arc<Shared>) {
     let read = move || {
         let mut pinned = HashSet::new();
         for key in candidates {
+            if is_of(&feeds, &key) {
+                pinned.insert(key);
+                continue;
+            }
             // One that cannot be read is somebody else's to find.
             if let Ok(Some(opened)) = layout.open(&key)
                 && pins.keep(&opened.trailer.entry.key) == Keep::Pinned

@@ -1,8 +1,8 @@
 //! Who delivered which version first: kept, so that the bytes of two members never come under one version (protocol fact
 //! 7.3.6), whatever the members list later and in whatever order they stand then.
 //!
-//! What is known of an id is one small stored document of the union's own, beside which a short memory saves reading it
-//! for every package. A store that cannot take it costs the memory of what was recorded since the start.
+//! What is known of an id is one small stored document of the union's own, which is never evicted; beside it a short memory
+//! saves reading it for every package. A store that cannot take it costs the memory of what was recorded since the start.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -130,8 +130,6 @@ impl Proxy {
         if known.is_none() {
             *known = stored_record(&self.store, &key_of(union, id)).await;
         }
-        // The document must outlive the packages that it speaks of.
-        self.store.note_use(&key_of(union, id));
         known.clone().unwrap_or_default()
     }
 

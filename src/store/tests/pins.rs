@@ -130,3 +130,28 @@ async fn a_file_of_pins_that_cannot_be_read_keeps_the_store_shut_and_changes_not
     let store = rig.open_ready().await;
     assert_eq!(store.usage().pinned, 0);
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_is_kept_of_a_feed_stays_until_the_feed_is_kept_no_more() {
+    let rig = capped();
+    let store = rig.open_ready().await;
+    store.keep_feeds(["all"].into_iter());
+    let kept = |n: u64| key_of("all", &n.to_string());
+    for n in 0..3 {
+        put(&store, &kept(n), &noise(n, 10_000)).await;
+    }
+    settle(&store).await;
+    assert_eq!(store.usage().pinned, 3);
+    scan(&store, 0, 60).await;
+    assert_eq!(body_of(&store, &kept(2)).await, noise(2, 10_000));
+    store.close(Duration::from_secs(5)).await;
+    let store = rig.open_ready().await;
+    store.keep_feeds(["all"].into_iter());
+    until(|| store.usage().pinned == 3).await;
+    scan(&store, 100, 60).await;
+    assert_eq!(body_of(&store, &kept(0)).await, noise(0, 10_000));
+    store.keep_feeds(std::iter::empty());
+    until(|| store.usage().pinned == 0).await;
+    store.trim(KeepUsedSince::Start, &Progress::default()).await;
+    assert!(is_absent(&store.lookup(&kept(1)).await));
+}

@@ -51,6 +51,16 @@ async fn it_survives_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_never_evicted() {
+    let proxy = delivered_by_nuget().await;
+    pass(seconds(1)).await;
+    assert_eq!(proxy.store.usage().pinned, 1);
+    let proxy = proxy.restart().await;
+    pass(seconds(1)).await;
+    assert_eq!(proxy.store.usage().pinned, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn it_survives_the_loss_of_the_index() {
     let proxy = delivered_by_nuget().await;
     let proxy = proxy
