@@ -238,7 +238,7 @@ where
 /// a request at least: one that came with a connection may not have been read yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 /// The share of the connections that make room at once, so that a crowd of newcomers is let in without a wait for each.
-const ROOM_SHARE: usize = 64;
+const ROOM_SHARE: usize = 8;
 
 /// A permit for a connection that is there already.
 async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
