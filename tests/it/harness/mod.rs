@@ -1,11 +1,13 @@
 //! A whole proxy in memory: store on a temporary folder, upstream on pipes, a clock that a test moves.
 
+mod answer;
 pub(crate) mod catalog;
 pub(crate) mod client;
 pub(crate) mod fixture;
 pub(crate) mod line;
 pub(crate) mod log;
 pub(crate) mod origin;
+mod pipes;
 pub(crate) mod reply;
 pub(crate) mod secure;
 

@@ -1,23 +1,17 @@
 //! The scripted upstream: HTTP/1.1 on pipes, every request counted. It refuses names that it was not given.
 
 use std::collections::{HashMap, VecDeque};
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use sluice::proxy::Proxy;
 use sluice::tasks::Tasks;
-use sluice::upstream::connect::{
-    Connect, ConnectError, Connection, Negotiated, PrivateAddresses, Target,
-};
+use sluice::upstream::connect::Connect;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
-use super::client::serve;
-use super::reply::{Act, Ending, Framing, Gate, Reply};
-
-/// Bytes that a pipe holds before its writer waits.
-const PIPE_BYTES: usize = 64 * 1024;
+use super::answer::{answer, gone};
+use super::pipes::Pipes;
+use super::reply::{Act, Reply};
 
 /// What happens to a connection to a host.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -211,6 +205,18 @@ impl Origin {
         })
     }
 
+    /// Counts a connection to `host` and says what happens to it; `None` if nobody gave that name.
+    pub(super) fn knock(&self, host: &str) -> Option<Door> {
+        let mut state = self.state();
+        *state.connections.entry(host.to_owned()).or_default() += 1;
+        state.doors.get(host).copied()
+    }
+
+    /// The proxy that answers at `host`, if one does.
+    pub(super) fn proxy_at(&self, host: &str) -> Option<Proxy> {
+        self.state().proxies.get(host).cloned()
+    }
+
     fn note(&self, seen: &Seen) {
         let via = seen.header("via").unwrap_or_default();
         let mut state = self.state();
@@ -253,7 +259,7 @@ impl Origin {
         Reply::new(404, "nothing here").into()
     }
 
-    async fn serve(self, host: String, mut pipe: DuplexStream) {
+    pub(super) async fn serve(self, host: String, mut pipe: DuplexStream) {
         let mut buffer = BytesMut::new();
         loop {
             let Some(mut seen) = read_head(&mut pipe, &mut buffer, &host).await else {
@@ -281,55 +287,6 @@ impl Origin {
                 return;
             }
         }
-    }
-}
-
-/// Opens pipes into the scripted upstream.
-struct Pipes {
-    origin: Origin,
-    tasks: Tasks,
-}
-
-impl Connect for Pipes {
-    fn connect(
-        &self,
-        target: Target,
-    ) -> Pin<Box<dyn Future<Output = Result<Connection, ConnectError>> + Send + '_>> {
-        Box::pin(async move {
-            let host = target.origin.host().to_owned();
-            let door = {
-                let mut state = self.origin.state();
-                *state.connections.entry(host.clone()).or_default() += 1;
-                state.doors.get(&host).copied()
-            };
-            match door {
-                None => return Err(ConnectError::NameNotFound),
-                Some(Door::Hang) => std::future::pending().await,
-                Some(Door::Private) if target.private == PrivateAddresses::Refuse => {
-                    return Err(ConnectError::PrivateAddress);
-                }
-                Some(Door::Refuse) => {
-                    return Err(ConnectError::Failed("connection refused".into()));
-                }
-                Some(Door::UnknownIssuer) => {
-                    return Err(ConnectError::UnknownIssuer("CN=Corp Root 7".into()));
-                }
-                Some(Door::Open | Door::Private) => {}
-            }
-            let (near, far) = tokio::io::duplex(PIPE_BYTES);
-            let proxy = self.origin.state().proxies.get(&host).cloned();
-            match proxy {
-                Some(proxy) => serve(proxy, far, &self.tasks),
-                None => {
-                    let serving = self.origin.clone().serve(host, far);
-                    self.tasks.spawn("scripted upstream", serving);
-                }
-            }
-            Ok(Connection {
-                stream: Box::new(near),
-                negotiated: Negotiated::Http1,
-            })
-        })
     }
 }
 
@@ -415,84 +372,4 @@ async fn take(
         into.extend_from_slice(&part);
     }
     Some(())
-}
-
-/// Waits until the other end is closed.
-async fn gone(pipe: &mut DuplexStream) {
-    let mut scrap = [0; 64];
-    while pipe.read(&mut scrap).await.is_ok_and(|count| count > 0) {}
-}
-
-/// Sends an answer; `None` if the connection ends with it.
-async fn answer(pipe: &mut DuplexStream, reply: Reply, seen: &Seen) -> Option<()> {
-    tokio::time::sleep(reply.delay).await;
-    wait(reply.gate.as_ref()).await;
-    let has_body = seen.method != "HEAD" && !matches!(reply.status, 204 | 304);
-    let mut head = format!("HTTP/1.1 {} {}\r\n", reply.status, reply.phrase);
-    for (name, value) in &reply.headers {
-        head.push_str(&format!("{name}: {value}\r\n"));
-    }
-    match reply.framing {
-        Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
-        Framing::Close => head.push_str("Connection: close\r\n"),
-        Framing::Length if matches!(reply.status, 204 | 304) => {}
-        Framing::Length => head.push_str(&format!("Content-Length: {}\r\n", reply.body.len())),
-    }
-    head.push_str("\r\n");
-    pipe.write_all(head.as_bytes()).await.ok()?;
-    if !has_body {
-        return (reply.framing != Framing::Close).then_some(());
-    }
-    send_body(pipe, &reply).await
-}
-
-async fn send_body(pipe: &mut DuplexStream, reply: &Reply) -> Option<()> {
-    let sent = match reply.ending {
-        Ending::Cut(at) | Ending::Stall(at) => at.min(reply.body.len()),
-        Ending::Whole => reply.body.len(),
-    };
-    let (size, pause) = reply.pace.unwrap_or((32 * 1024, std::time::Duration::ZERO));
-    let mut at = 0;
-    let mut gate = reply.body_gate.as_ref();
-    while at < sent {
-        let mut upto = (at + size).min(sent);
-        if let Some((place, held)) = gate {
-            if at >= *place {
-                held.pass().await;
-                gate = None;
-            } else {
-                upto = upto.min(*place);
-            }
-        }
-        if reply.pace.is_some() {
-            tokio::time::sleep(pause).await;
-        }
-        let piece = &reply.body[at..upto];
-        if reply.framing == Framing::Chunked {
-            let line = format!("{:x}\r\n", piece.len());
-            pipe.write_all(line.as_bytes()).await.ok()?;
-        }
-        pipe.write_all(piece).await.ok()?;
-        if reply.framing == Framing::Chunked {
-            pipe.write_all(b"\r\n").await.ok()?;
-        }
-        at = upto;
-    }
-    wait(gate.map(|(_, held)| held)).await;
-    match (reply.ending, reply.framing) {
-        (Ending::Cut(_), _) => None,
-        (Ending::Stall(_), _) => {
-            gone(pipe).await;
-            None
-        }
-        (Ending::Whole, Framing::Chunked) => pipe.write_all(b"0\r\n\r\n").await.ok(),
-        (Ending::Whole, Framing::Close) => None,
-        (Ending::Whole, Framing::Length) => Some(()),
-    }
-}
-
-async fn wait(gate: Option<&Gate>) {
-    if let Some(gate) = gate {
-        gate.pass().await;
-    }
 }
