@@ -3,6 +3,7 @@
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::origin::Seen;
+use super::pipes::Reset;
 use super::reply::{Ending, Framing, Gate, Reply};
 
 /// Waits until the other end is closed.
@@ -12,7 +13,12 @@ pub(super) async fn gone(pipe: &mut DuplexStream) {
 }
 
 /// Sends an answer; `None` if the connection ends with it.
-pub(super) async fn answer(pipe: &mut DuplexStream, reply: Reply, seen: &Seen) -> Option<()> {
+pub(super) async fn answer(
+    pipe: &mut DuplexStream,
+    reply: Reply,
+    seen: &Seen,
+    reset: &Reset,
+) -> Option<()> {
     tokio::time::sleep(reply.delay).await;
     wait(reply.gate.as_ref()).await;
     let has_body = seen.method != "HEAD" && !matches!(reply.status, 204 | 304);
@@ -24,20 +30,25 @@ pub(super) async fn answer(pipe: &mut DuplexStream, reply: Reply, seen: &Seen) -
         Framing::Chunked => head.push_str("Transfer-Encoding: chunked\r\n"),
         Framing::Close => head.push_str("Connection: close\r\n"),
         Framing::Length if matches!(reply.status, 204 | 304) => {}
-        Framing::Length => head.push_str(&format!("Content-Length: {}\r\n", reply.body.len())),
+        Framing::Length => {
+            let length = reply.told_length.unwrap_or(reply.body.len());
+            head.push_str(&format!("Content-Length: {length}\r\n"));
+        }
     }
     head.push_str("\r\n");
     pipe.write_all(head.as_bytes()).await.ok()?;
     if !has_body {
         return (reply.framing != Framing::Close).then_some(());
     }
-    send_body(pipe, &reply).await
+    send_body(pipe, &reply, reset).await
 }
 
-async fn send_body(pipe: &mut DuplexStream, reply: &Reply) -> Option<()> {
+async fn send_body(pipe: &mut DuplexStream, reply: &Reply, reset: &Reset) -> Option<()> {
     let sent = match reply.ending {
-        Ending::Cut(at) | Ending::Stall(at) => at.min(reply.body.len()),
-        Ending::Whole => reply.body.len(),
+        Ending::BadChunk(at) | Ending::Cut(at) | Ending::Reset(at) | Ending::Stall(at) => {
+            at.min(reply.body.len())
+        }
+        Ending::Surplus(_) | Ending::Whole => reply.body.len(),
     };
     let (size, pause) = reply.pace.unwrap_or((32 * 1024, std::time::Duration::ZERO));
     let mut at = 0;
@@ -68,11 +79,17 @@ async fn send_body(pipe: &mut DuplexStream, reply: &Reply) -> Option<()> {
     }
     wait(gate.map(|(_, held)| held)).await;
     match (reply.ending, reply.framing) {
+        (Ending::BadChunk(_), _) => pipe.write_all(b"no size\r\n").await.ok(),
         (Ending::Cut(_), _) => None,
+        (Ending::Reset(_), _) => {
+            reset.set();
+            None
+        }
         (Ending::Stall(_), _) => {
             gone(pipe).await;
             None
         }
+        (Ending::Surplus(bytes), _) => pipe.write_all(&vec![b'x'; bytes]).await.ok(),
         (Ending::Whole, Framing::Chunked) => pipe.write_all(b"0\r\n\r\n").await.ok(),
         (Ending::Whole, Framing::Close) => None,
         (Ending::Whole, Framing::Length) => Some(()),

@@ -263,6 +263,13 @@ impl Wire {
         String::from_utf8(taken).expect("text")
     }
 
+    /// Takes so many bytes, fewer if the connection ends before.
+    pub(crate) async fn take(&mut self, bytes: u64) -> Vec<u8> {
+        let mut taken = Vec::new();
+        let _ = (&mut self.pipe).take(bytes).read_to_end(&mut taken).await;
+        taken
+    }
+
     /// Takes everything up to the end of the connection.
     pub(crate) async fn rest(mut self) -> Vec<u8> {
         let mut taken = Vec::new();

@@ -10,7 +10,7 @@ use sluice::upstream::connect::Connect;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
 
 use super::answer::{answer, gone};
-use super::pipes::Pipes;
+use super::pipes::{Pipes, Reset};
 use super::reply::{Act, Reply};
 
 /// What happens to a connection to a host.
@@ -18,10 +18,14 @@ use super::reply::{Act, Reply};
 pub(crate) enum Door {
     /// Nothing comes back.
     Hang,
+    /// The name cannot be looked up.
+    NoName,
     Open,
     /// The name leads to a private address.
     Private,
     Refuse,
+    /// The handshake fails.
+    Tls,
     /// Its certificate is signed by somebody whom nobody knows.
     UnknownIssuer,
 }
@@ -76,6 +80,8 @@ struct State {
     spells: HashMap<String, Act>,
     seen: Vec<Seen>,
     connections: HashMap<String, usize>,
+    /// Those of them that met a door that was shut.
+    turned_away: HashMap<String, usize>,
     violations: Vec<String>,
 }
 
@@ -192,6 +198,11 @@ impl Origin {
         self.state().connections.get(host).copied().unwrap_or(0)
     }
 
+    /// How many of them met a door that was shut.
+    pub(crate) fn turned_away(&self, host: &str) -> usize {
+        self.state().turned_away.get(host).copied().unwrap_or(0)
+    }
+
     /// Rules of every request that were broken.
     pub(super) fn violations(&self) -> Vec<String> {
         self.state().violations.clone()
@@ -209,7 +220,11 @@ impl Origin {
     pub(super) fn knock(&self, host: &str) -> Option<Door> {
         let mut state = self.state();
         *state.connections.entry(host.to_owned()).or_default() += 1;
-        state.doors.get(host).copied()
+        let door = state.doors.get(host).copied();
+        if door != Some(Door::Open) {
+            *state.turned_away.entry(host.to_owned()).or_default() += 1;
+        }
+        door
     }
 
     /// The proxy that answers at `host`, if one does.
@@ -259,7 +274,7 @@ impl Origin {
         Reply::new(404, "nothing here").into()
     }
 
-    pub(super) async fn serve(self, host: String, mut pipe: DuplexStream) {
+    pub(super) async fn serve(self, host: String, mut pipe: DuplexStream, reset: Reset) {
         let mut buffer = BytesMut::new();
         loop {
             let Some(mut seen) = read_head(&mut pipe, &mut buffer, &host).await else {
@@ -275,8 +290,12 @@ impl Origin {
                 act = make(&seen);
             }
             let goes_on = match act {
-                Act::Answer(reply) => answer(&mut pipe, reply.to(&seen), &seen).await,
+                Act::Answer(reply) => answer(&mut pipe, reply.to(&seen), &seen, &reset).await,
                 Act::Close => None,
+                Act::Reset => {
+                    reset.set();
+                    None
+                }
                 Act::Hang | Act::Make(_) => {
                     gone(&mut pipe).await;
                     None

@@ -57,10 +57,16 @@ pub(crate) enum Framing {
 /// How a body ends.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Ending {
+    /// After so many bytes comes the size of a chunk that is none.
+    BadChunk(usize),
     /// The connection breaks after so many bytes.
     Cut(usize),
+    /// The connection is reset after so many bytes.
+    Reset(usize),
     /// Nothing more comes after so many bytes.
     Stall(usize),
+    /// After the whole body come so many bytes more.
+    Surplus(usize),
     Whole,
 }
 
@@ -74,6 +80,8 @@ pub(crate) enum Act {
     Hang,
     /// Made for each request.
     Make(Arc<dyn Fn(&Seen) -> Self + Send + Sync>),
+    /// The connection is reset without a byte.
+    Reset,
 }
 
 impl Act {
@@ -97,6 +105,8 @@ pub(crate) struct Reply {
     pub(super) headers: Vec<(String, String)>,
     pub(super) body: Bytes,
     pub(super) framing: Framing,
+    /// The `Content-Length`, if it is not the body's.
+    pub(super) told_length: Option<usize>,
     pub(super) ending: Ending,
     pub(super) delay: Duration,
     pub(super) gate: Option<Gate>,
@@ -122,6 +132,7 @@ impl Reply {
             headers: Vec::new(),
             body: body.into(),
             framing: Framing::Length,
+            told_length: None,
             ending: Ending::Whole,
             delay: Duration::ZERO,
             gate: None,
@@ -177,6 +188,12 @@ impl Reply {
 
     pub(crate) fn framing(mut self, framing: Framing) -> Self {
         self.framing = framing;
+        self
+    }
+
+    /// With this `Content-Length`, whatever its body has.
+    pub(crate) fn told_length(mut self, bytes: usize) -> Self {
+        self.told_length = Some(bytes);
         self
     }
 
