@@ -282,9 +282,9 @@ impl Proxy {
             return Ok(landed);
         }
         let landed = match (fetched.status, stored) {
-            // A page that an icon or a readme might be is none to sign in at, but where clients sign in.
+            // A page that a license or a readme might be is none to sign in at, but where clients sign in.
             (StatusCode::OK, _)
-                if (want.is_archive() || ask.feed.client.is_some())
+                if (want.is_no_page() || ask.feed.client.is_some())
                     && is_page(&fetched.headers) =>
             {
                 let origin = fetched.origin.host().to_owned();

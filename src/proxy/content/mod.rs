@@ -97,10 +97,10 @@ impl Want {
     }
 
     /// Whether it is never a page for people.
-    fn is_archive(&self) -> bool {
+    fn is_no_page(&self) -> bool {
         let may_be_page = matches!(
             self.file,
-            File::OfPackage(_, Content::Icon | Content::License | Content::Readme)
+            File::OfPackage(_, Content::License | Content::Readme)
         );
         !may_be_page
     }
@@ -126,7 +126,12 @@ impl Want {
             (File::OfPackage(version, Content::Package), Some(id)) => {
                 Ok(nupkg::check_package(reader, id, version)?)
             }
-            (File::OfPackage(..) | File::Opaque, _) => Ok(()),
+            // Whatever it holds, it holds something; and what is stored of it stays for ever.
+            (File::OfPackage(_, Content::Icon) | File::Opaque, _) => match first(1)?[..] {
+                [] => Err(FileFault::Bad("it is empty".into())),
+                _ => Ok(()),
+            },
+            (File::OfPackage(..), _) => Ok(()),
         }
     }
 
