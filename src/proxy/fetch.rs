@@ -121,9 +121,7 @@ impl Proxy {
                 let age = fetched.headers.get(AGE);
                 self.confirm(ask, epoch, stored, age, url, hold).await?
             }
-            StatusCode::NO_CONTENT | StatusCode::NOT_FOUND | StatusCode::GONE
-                if may_be_absent(ask.class) =>
-            {
+            status if is_absence(ask.class, status) => {
                 let epoch = self.outdate(ask, epoch, stored);
                 self.note_absence(ask, epoch, fetched.status, stored.is_some())
                     .await;
@@ -433,10 +431,25 @@ impl Proxy {
     }
 }
 
-/// Whether a 404, 410 or 204 is an answer: where there is one document for all, or results without end, it is a
-/// failure, and another endpoint may do better (protocol facts 1.1.19, 2.3.14, 2.7.9).
-fn may_be_absent(class: Class) -> bool {
-    !matches!(
+/// Whether a status says that there is no such document. Where there is one for all, or results without end, that is a
+/// failure, and another endpoint may do better (protocol facts 1.1.19, 2.3.14, 2.7.9); and only of an id's documents a 204
+/// says it.
+fn is_absence(class: Class, status: StatusCode) -> bool {
+    let is_of_id = || {
+        matches!(
+            class,
+            Class::RegistrationIndex
+                | Class::RegistrationLeaf
+                | Class::RegistrationPage
+                | Class::VersionList
+        )
+    };
+    let says_so = match status {
+        StatusCode::GONE | StatusCode::NOT_FOUND => true,
+        StatusCode::NO_CONTENT => is_of_id(),
+        _ => false,
+    };
+    let may_be_absent = !matches!(
         class,
         Class::Autocomplete
             | Class::CatalogIndex
@@ -445,7 +458,8 @@ fn may_be_absent(class: Class) -> bool {
             | Class::ServiceIndex
             | Class::ToolsList
             | Class::VulnerabilityIndex
-    )
+    );
+    says_so && may_be_absent
 }
 
 /// What an upstream sent that is no V3 feed.
