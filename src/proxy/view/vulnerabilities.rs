@@ -19,6 +19,7 @@ use crate::proxy::feed::Feed;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::route::{Class, Resource};
 use crate::telemetry::{Family, Kind};
+use crate::upstream::url::Origin;
 
 /// After a try that failed the next is made this much later: the breaker probes the upstream more often by itself.
 const TRY_AGAIN: Duration = Duration::from_secs(60);
@@ -91,7 +92,9 @@ impl Proxy {
         for page in &pages {
             let page_ask = self.vulnerability_page_ask(&ask.feed, page, &ask.errand);
             if let Obtained::Absent(_) = Box::pin(self.document(&page_ask)).await? {
-                let origin = ask.feed.access.upstream().host().to_owned();
+                let named = Origin::of(&page.url).ok();
+                let origin = named.as_ref().unwrap_or(ask.feed.access.upstream());
+                let origin = origin.host().to_owned();
                 return Err(Failure::BadBody {
                     origin,
                     what: format!("page {:?} is missing", page.name),
