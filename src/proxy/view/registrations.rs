@@ -95,6 +95,8 @@ impl Proxy {
         let of_the_copy = || bounds_of(&registration::read(kept.as_ref()?.text()).ok()?);
         let bounds = bounds.cloned().or_else(of_the_copy);
         let covering = match &bounds {
+            // Whoever allows the store alone gets what it says.
+            _ if shelf.query.demand == Demand::StoredOnly => None,
             Some(bounds) => self.covering_page(shelf, bounds, kept.as_ref()).await?,
             None => None,
         };
