@@ -65,7 +65,10 @@ impl Proxy {
             return Ok(Seen::Absent(Missing::default()));
         };
         let is_current = page.token() == token;
-        let ask = self.vulnerability_page_ask(query.feed, page, query.errand);
+        let mut ask = self.vulnerability_page_ask(query.feed, page, query.errand);
+        if query.demand == Demand::StoredOnly {
+            ask.demand = Demand::StoredOnly;
+        }
         let obtained = self.document(&ask).await?;
         let mut seen = self.shown(&ask, obtained, How::AsIs);
         if let Seen::Shown(shown) = &mut seen
