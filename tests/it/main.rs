@@ -34,6 +34,7 @@ mod hit;
 mod hold;
 #[cfg(target_os = "linux")]
 mod limits;
+mod matrix;
 mod offline;
 
 #[cfg(unix)]
