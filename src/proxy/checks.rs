@@ -156,6 +156,37 @@ pub(super) fn is_loop(fetched: &Fetched) -> bool {
     fetched.status == StatusCode::LOOP_DETECTED && vias.iter().any(is_ours)
 }
 
+/// Whether a status says that there is no such document. Where there is one for all, or results without end, that is a
+/// failure, and another endpoint may do better (protocol facts 1.1.19, 2.3.14, 2.7.9); and only of an id's documents a 204
+/// says it.
+pub(super) fn is_absence(class: Class, status: StatusCode) -> bool {
+    let is_of_id = || {
+        matches!(
+            class,
+            Class::RegistrationIndex
+                | Class::RegistrationLeaf
+                | Class::RegistrationPage
+                | Class::VersionList
+        )
+    };
+    let says_so = match status {
+        StatusCode::GONE | StatusCode::NOT_FOUND => true,
+        StatusCode::NO_CONTENT => is_of_id(),
+        _ => false,
+    };
+    let may_be_absent = !matches!(
+        class,
+        Class::Autocomplete
+            | Class::CatalogIndex
+            | Class::RepositorySignatures
+            | Class::Search
+            | Class::ServiceIndex
+            | Class::ToolsList
+            | Class::VulnerabilityIndex
+    );
+    says_so && may_be_absent
+}
+
 pub(super) fn sha512(bytes: &[u8]) -> [u8; 64] {
     let mut out = [0; 64];
     out.copy_from_slice(ring::digest::digest(&ring::digest::SHA512, bytes).as_ref());

@@ -15,7 +15,7 @@ use super::asks::gate_name;
 use super::backwards::Came;
 use super::body::next_chunk;
 use super::checks::{
-    aged, check, check_md5, conditional_of, decode, is_loop, kept, sha512, validator_of,
+    aged, check, check_md5, conditional_of, decode, is_absence, is_loop, kept, sha512, validator_of,
 };
 use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
 use super::failure::Failure;
@@ -429,37 +429,6 @@ impl Proxy {
             }
         }
     }
-}
-
-/// Whether a status says that there is no such document. Where there is one for all, or results without end, that is a
-/// failure, and another endpoint may do better (protocol facts 1.1.19, 2.3.14, 2.7.9); and only of an id's documents a 204
-/// says it.
-fn is_absence(class: Class, status: StatusCode) -> bool {
-    let is_of_id = || {
-        matches!(
-            class,
-            Class::RegistrationIndex
-                | Class::RegistrationLeaf
-                | Class::RegistrationPage
-                | Class::VersionList
-        )
-    };
-    let says_so = match status {
-        StatusCode::GONE | StatusCode::NOT_FOUND => true,
-        StatusCode::NO_CONTENT => is_of_id(),
-        _ => false,
-    };
-    let may_be_absent = !matches!(
-        class,
-        Class::Autocomplete
-            | Class::CatalogIndex
-            | Class::RepositorySignatures
-            | Class::Search
-            | Class::ServiceIndex
-            | Class::ToolsList
-            | Class::VulnerabilityIndex
-    );
-    says_so && may_be_absent
 }
 
 /// What an upstream sent that is no V3 feed.
