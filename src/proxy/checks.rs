@@ -201,7 +201,7 @@ pub(super) fn check(ask: &Ask, text: &str) -> Result<(), ReadError> {
         Class::CatalogLeaf => nuget::catalog::read_leaf(text).map(drop),
         Class::CatalogPage => catalog_list::read(ListKind::Page, text).map(drop),
         Class::RegistrationIndex | Class::RegistrationLeaf | Class::RegistrationPage => {
-            nuget::registration::read(text).map(drop)
+            check_registration(ask, text)
         }
         Class::RepositorySignatures => nuget::signatures::read(text).map(drop),
         Class::Search => nuget::search::read_search(text).map(drop),
@@ -218,5 +218,19 @@ pub(super) fn check(ask: &Ask, text: &str) -> Result<(), ReadError> {
         | Class::Readme
         | Class::Symbols
         | Class::Tool => Ok(()),
+    }
+}
+
+/// Whether a text is a registration, and not another package's.
+fn check_registration(ask: &Ask, text: &str) -> Result<(), ReadError> {
+    let document = nuget::registration::read(text)?;
+    let expected = ask.id.as_ref();
+    match expected.and_then(|id| Some((id, document.stranger_to(id)?))) {
+        Some((id, stranger)) => Err(ReadError {
+            what: "registration",
+            at: None,
+            problem: format!("it is of {stranger}, expected {id}"),
+        }),
+        None => Ok(()),
     }
 }

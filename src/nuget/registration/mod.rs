@@ -16,6 +16,7 @@ use std::ops::Range;
 pub use super::link::{Link, LinkKind};
 
 use super::ReadError;
+use super::id::PackageId;
 use reader::Reader;
 
 /// What a registration document says.
@@ -33,6 +34,17 @@ pub struct Registration {
     pub commit_time: Option<String>,
     /// Where the document's own `count` stands, in bytes.
     pub count_span: Option<Range<usize>>,
+}
+
+impl Registration {
+    /// A package that it describes, where it describes others alone than `id`. One that names no package may be any's.
+    #[must_use]
+    pub fn stranger_to(&self, id: &PackageId) -> Option<PackageId> {
+        let ids = self.leaves.iter().filter_map(|leaf| leaf.id.as_deref());
+        let mut named = ids.filter_map(|id| PackageId::parse(id).ok()).peekable();
+        let stranger = named.peek().cloned();
+        stranger.filter(|_| !named.any(|named| named == *id))
+    }
 }
 
 /// The kinds of registration documents.

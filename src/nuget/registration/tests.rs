@@ -255,3 +255,23 @@ fn refuses_json_of_another_kind() {
         "at byte 23: expected ',' or ']', found the end of the text",
     );
 }
+
+#[test]
+fn tells_the_registration_of_another_package() {
+    let of = |ids: &[&str]| {
+        let leaf = |id: &&str| format!(r#"{{"catalogEntry":{{"id":"{id}","version":"1.0.0"}}}}"#);
+        let leaves: Vec<String> = ids.iter().map(leaf).collect();
+        let text = format!(
+            r#"{{"items":[{{"lower":"1","items":[{}]}}]}}"#,
+            leaves.join(",")
+        );
+        let id = PackageId::parse("Sample.One").unwrap();
+        read(&text).unwrap().stranger_to(&id)
+    };
+    assert_eq!(of(&["Sample.Two"]).unwrap().as_str(), "sample.two");
+    assert_eq!(of(&["sample.ONE"]), None);
+    // One that is of both is of this one too, and one that names none, or nonsense, cannot be told.
+    assert_eq!(of(&["Sample.Two", "Sample.One"]), None);
+    assert_eq!(of(&[]), None);
+    assert_eq!(of(&["a/b"]), None);
+}
