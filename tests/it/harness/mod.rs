@@ -149,11 +149,16 @@ impl TestProxy {
     /// The same; `touch` gets the data folder in between.
     pub(crate) async fn restart_with(self, touch: impl FnOnce(PathBuf)) -> Self {
         self.check();
-        self.store.close(Duration::from_secs(10)).await;
-        self.tasks.drain(Duration::from_secs(60)).await;
+        self.close().await;
         touch(self.folder.path().join("data"));
         let (origin, setup) = (self.origin.clone(), self.setup.clone());
         Self::open(origin, setup, self.clock.clone(), Arc::clone(&self.folder)).await
+    }
+
+    /// Ends everything: what goes on by itself costs those who move time.
+    pub(crate) async fn close(&self) {
+        self.store.close(Duration::from_secs(10)).await;
+        self.tasks.drain(Duration::from_secs(60)).await;
     }
 
     /// Closes everything and opens it again on the same folder, its settings changed by `change`.

@@ -47,6 +47,7 @@ async fn differing(table: &Table, cells: &[Cell]) -> Vec<(Cell, String)> {
             let all = wrong.chain(table.complaints(cell, &seen));
             differing.extend(all.map(|complaint| (cell.clone(), complaint)));
         }
+        world.close().await;
     }
     differing
 }

@@ -190,6 +190,11 @@ impl World {
         (seen, wrong)
     }
 
+    /// Ends it.
+    pub(super) async fn close(self) {
+        self.proxy.close().await;
+    }
+
     async fn path(&self, at: usize, host: &str) -> String {
         let hive = if self.kind.is_in_hive() {
             let index = format!("/{}/v3/index.json", feed(at));
