@@ -4,6 +4,7 @@
 //! failure.
 
 use std::collections::HashMap;
+use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,9 +26,27 @@ const MAX_LOOK_UPS: usize = 16;
 /// The most names remembered; redirects may bring many.
 const MAX_NAMES: usize = 1024;
 
+/// Who knows names.
+trait Book: std::fmt::Debug + Send + Sync {
+    /// The addresses of a host; blocks for as long as that takes.
+    fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>>;
+}
+
+/// The system's resolver.
+#[derive(Debug)]
+struct System;
+
+impl Book for System {
+    fn addresses(&self, host: &str) -> io::Result<Vec<IpAddr>> {
+        let found = (host, 0).to_socket_addrs()?;
+        Ok(found.map(|address| address.ip()).collect())
+    }
+}
+
 /// Looks names up.
 #[derive(Clone, Debug)]
 pub(super) struct Resolver {
+    book: Arc<dyn Book>,
     clock: Clock,
     names: Arc<Mutex<HashMap<String, Name>>>,
     permits: Arc<Semaphore>,
@@ -46,7 +65,12 @@ struct Found(Option<Arc<[IpAddr]>>);
 
 impl Resolver {
     pub(super) fn new(clock: Clock, tasks: Tasks) -> Self {
+        Self::reading(Arc::new(System), clock, tasks)
+    }
+
+    fn reading(book: Arc<dyn Book>, clock: Clock, tasks: Tasks) -> Self {
         Self {
+            book,
             clock,
             names: Arc::default(),
             permits: Arc::new(Semaphore::new(MAX_LOOK_UPS)),
@@ -104,14 +128,10 @@ impl Resolver {
 
     async fn ask(&self, host: String) -> Found {
         let permit = self.permits.acquire().await;
-        let name = host.clone();
+        let (book, name) = (Arc::clone(&self.book), host.clone());
         let answer = self
             .tasks
-            .blocking("name look-up", move || {
-                (name.as_str(), 0)
-                    .to_socket_addrs()
-                    .map(|found| found.map(|address| address.ip()).collect::<Vec<_>>())
-            })
+            .blocking("name look-up", move || book.addresses(&name))
             .await;
         drop(permit);
         let found = match answer {
@@ -139,5 +159,114 @@ impl Resolver {
             }
         }
         Found(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use tokio::time::{advance, timeout};
+
+    use super::*;
+
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 7));
+
+    type Answer = io::Result<Vec<IpAddr>>;
+
+    /// Tells who is asked for, then says what it is told to.
+    #[derive(Debug)]
+    struct Scripted {
+        asked: tokio::sync::mpsc::UnboundedSender<String>,
+        says: Mutex<mpsc::Receiver<Answer>>,
+    }
+
+    impl Book for Scripted {
+        fn addresses(&self, host: &str) -> Answer {
+            self.asked.send(host.to_owned()).unwrap();
+            self.says.lock().unwrap().recv().unwrap()
+        }
+    }
+
+    /// A resolver, who was asked for, and where to say the answers.
+    fn scripted() -> (
+        Resolver,
+        tokio::sync::mpsc::UnboundedReceiver<String>,
+        mpsc::Sender<Answer>,
+    ) {
+        let (asked, asks) = tokio::sync::mpsc::unbounded_channel();
+        let (say, says) = mpsc::channel();
+        let book = Scripted {
+            asked,
+            says: Mutex::new(says),
+        };
+        let resolver = Resolver::reading(Arc::new(book), Clock::system(), Tasks::new());
+        (resolver, asks, say)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_gives_up_leaves_the_look_up_to_the_next() {
+        let (resolver, mut asks, say) = scripted();
+        let limit = Duration::from_secs(3);
+        let first = {
+            let resolver = resolver.clone();
+            tokio::spawn(async move { timeout(limit, resolver.look_up("a.test")).await.is_err() })
+        };
+        assert_eq!(asks.recv().await.unwrap(), "a.test");
+        advance(limit).await;
+        assert!(first.await.unwrap(), "it waits longer than its limit");
+
+        let second = tokio::spawn({
+            let resolver = resolver.clone();
+            async move { resolver.look_up("a.test").await }
+        });
+        tokio::task::yield_now().await;
+        say.send(Ok(vec![HERE])).unwrap();
+        assert_eq!(*second.await.unwrap().unwrap(), [HERE]);
+        assert!(asks.try_recv().is_err(), "it was asked for twice");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_are_remembered_for_thirty_seconds_and_failures_not_at_all() {
+        let (resolver, mut asks, say) = scripted();
+        for nothing in [Err(io::Error::other("no such name")), Ok(Vec::new())] {
+            say.send(nothing).unwrap();
+            let error = resolver.look_up("a.test").await.unwrap_err();
+            assert!(matches!(error, ConnectError::NameNotFound), "{error}");
+            assert_eq!(asks.recv().await.unwrap(), "a.test");
+        }
+        say.send(Ok(vec![HERE])).unwrap();
+        for _ in 0..2 {
+            assert_eq!(*resolver.look_up("a.test").await.unwrap(), [HERE]);
+            advance(REMEMBERED - Duration::from_millis(1)).await;
+            assert_eq!(*resolver.look_up("a.test").await.unwrap(), [HERE]);
+            assert_eq!(asks.recv().await.unwrap(), "a.test");
+            assert!(asks.try_recv().is_err(), "it was not remembered");
+            advance(Duration::from_millis(1)).await;
+            say.send(Ok(vec![HERE])).unwrap();
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_dead_resolver_holds_sixteen_threads_and_no_literal() {
+        let (resolver, mut asks, say) = scripted();
+        let names = (0..=MAX_LOOK_UPS).map(|at| format!("{at}.test"));
+        let waiting: Vec<_> = names
+            .map(|name| {
+                let resolver = resolver.clone();
+                tokio::spawn(async move { resolver.look_up(&name).await.is_ok() })
+            })
+            .collect();
+        for _ in 0..MAX_LOOK_UPS {
+            asks.recv().await.unwrap();
+        }
+        assert_eq!(*resolver.look_up("192.0.2.7").await.unwrap(), [HERE]);
+        assert!(asks.try_recv().is_err(), "one more is asked for");
+        for _ in 0..=MAX_LOOK_UPS {
+            say.send(Ok(vec![HERE])).unwrap();
+        }
+        for waits in waiting {
+            assert!(waits.await.unwrap());
+        }
     }
 }
