@@ -5,13 +5,13 @@ use crate::harness::sluice::{self, Sluice};
 use crate::harness::upstream::{self, Upstream, counts};
 use crate::harness::{crowd, shared};
 use crate::stage::say;
-use crate::suite::{Turn, turn};
+use crate::suite::{Turn, turn_alone};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
 #[test]
 fn cold_replays_at_once_fetch_each_key_exactly_once() {
-    let Some(turn) = turn("cold_replays_at_once_fetch_each_key_exactly_once") else {
+    let Some(turn) = turn_alone("cold_replays_at_once_fetch_each_key_exactly_once") else {
         return;
     };
     let (sluice, upstream) = scene(&turn, upstream::Settings::default(), |settings| settings);
@@ -38,7 +38,7 @@ fn cold_replays_at_once_fetch_each_key_exactly_once() {
 #[test]
 fn a_package_of_one_gibibyte_to_twenty_clients_needs_little_memory() {
     let name = "a_package_of_one_gibibyte_to_twenty_clients_needs_little_memory";
-    let Some(turn) = turn(name) else { return };
+    let Some(turn) = turn_alone(name) else { return };
     const RATE: u32 = 20_000_000;
     let settings = upstream::Settings {
         big: Some(1024),

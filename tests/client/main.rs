@@ -6,10 +6,10 @@
 //! xz are needed, and for the older clients npm, pip and mono (`.ci/run` installs them).
 //! `SLUICE_BINARY` names another binary than the one cargo has just built.
 //!
-//! The tests run one after the other, for they measure times, each with processes, ports and
-//! folders of its own (below cargo's folder for tests, kept for whoever looks at a failure). They
-//! know Sluice by its command line, its printed lines, its access log and its answers. After every
-//! run the upstream's log is read: a request without Sluice's `Via` is a leaked link and a failure.
+//! Tests that compare times run alone, others side by side, each with processes, ports and folders
+//! of its own (below cargo's folder for tests, kept for whoever looks at a failure). They know
+//! Sluice by its command line, its printed lines, its access log and its answers. After every run
+//! the upstream's log is read: a request without Sluice's `Via` is a leaked link and a failure.
 
 #![cfg(target_os = "linux")]
 #![allow(

@@ -4,7 +4,7 @@
 
 use crate::run::Run;
 use crate::stage::{Stage, Windows, say};
-use crate::suite::{Turn, turn};
+use crate::suite::{Turn, turn_alone};
 use std::io::{BufRead, BufReader};
 use std::net::Ipv4Addr;
 use std::process::{Child, Command, Stdio};
@@ -37,7 +37,7 @@ macro_rules! outages {
     ($($name:ident: $fault:expr, $windows:expr;)*) => {$(
         #[test]
         fn $name() {
-            let Some(turn) = turn(stringify!($name)) else { return };
+            let Some(turn) = turn_alone(stringify!($name)) else { return };
             outage(&turn, $fault, $windows);
         }
     )*};
@@ -82,14 +82,14 @@ fn outage(turn: &Turn, fault: Fault, windows: Windows) {
 #[test]
 fn a_package_that_nobody_has_fails_soon_while_connecting_hangs() {
     let name = "a_package_that_nobody_has_fails_soon_while_connecting_hangs";
-    let Some(turn) = turn(name) else { return };
+    let Some(turn) = turn_alone(name) else { return };
     unheard_of(&turn, Fault::FrozenAndFull(Pool::Empty));
 }
 
 #[test]
 fn a_package_that_nobody_has_fails_soon_while_the_upstream_is_dead() {
     let name = "a_package_that_nobody_has_fails_soon_while_the_upstream_is_dead";
-    let Some(turn) = turn(name) else { return };
+    let Some(turn) = turn_alone(name) else { return };
     unheard_of(&turn, Fault::Stopped);
 }
 

@@ -4,7 +4,7 @@ use crate::harness;
 use crate::harness::upstream::counts;
 use crate::machine::Machine;
 use crate::stage::{Stage, restore_solution, say, use_directly, without_place};
-use crate::suite::turn;
+use crate::suite::{turn, turn_alone};
 use std::path::Path;
 
 /// Packages that the solution needs.
@@ -14,7 +14,7 @@ const PROJECTS: [&str; 3] = ["Lib", "Tests", "Web"];
 
 #[test]
 fn a_cold_restore_equals_a_direct_one() {
-    let Some(turn) = turn("a_cold_restore_equals_a_direct_one") else {
+    let Some(turn) = turn_alone("a_cold_restore_equals_a_direct_one") else {
         return;
     };
     let stage = Stage::empty(&turn);
@@ -68,7 +68,8 @@ fn every_package_passes_verification() {
 
 #[test]
 fn a_warm_restore_inside_the_windows_asks_the_upstream_nothing() {
-    let Some(turn) = turn("a_warm_restore_inside_the_windows_asks_the_upstream_nothing") else {
+    let Some(turn) = turn_alone("a_warm_restore_inside_the_windows_asks_the_upstream_nothing")
+    else {
         return;
     };
     let stage = Stage::empty(&turn);
@@ -84,7 +85,7 @@ fn a_warm_restore_inside_the_windows_asks_the_upstream_nothing() {
 
 #[test]
 fn a_warm_restore_after_a_restart_is_as_fast() {
-    let Some(turn) = turn("a_warm_restore_after_a_restart_is_as_fast") else {
+    let Some(turn) = turn_alone("a_warm_restore_after_a_restart_is_as_fast") else {
         return;
     };
     let mut stage = Stage::empty(&turn);

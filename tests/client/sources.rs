@@ -7,12 +7,12 @@ use crate::harness::sluice;
 use crate::harness::upstream::{self, Upstream};
 use crate::machine::Machine;
 use crate::stage::{clean_restore, say};
-use crate::suite::{Turn, turn};
+use crate::suite::{Turn, turn, turn_alone};
 use std::path::PathBuf;
 
 #[test]
 fn two_sources_survive_either_one_down() {
-    let Some(turn) = turn("two_sources_survive_either_one_down") else {
+    let Some(turn) = turn_alone("two_sources_survive_either_one_down") else {
         return;
     };
     let start = |packages: PathBuf| {

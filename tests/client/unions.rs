@@ -5,11 +5,12 @@ use crate::harness::upstream::{self, Upstream, counts};
 use crate::machine::Machine;
 use crate::sources::halves;
 use crate::stage::{clean_restore, say};
-use crate::suite::turn;
+use crate::suite::turn_alone;
 
 #[test]
 fn one_source_over_two_feeds_restores_cold_and_with_both_down() {
-    let Some(turn) = turn("one_source_over_two_feeds_restores_cold_and_with_both_down") else {
+    let Some(turn) = turn_alone("one_source_over_two_feeds_restores_cold_and_with_both_down")
+    else {
         return;
     };
     let (left, right) = halves(&turn);
