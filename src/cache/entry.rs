@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::header::AGE;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
+use super::cache_control::seconds;
 use super::epoch::Epoch;
 use super::key::Key;
 
@@ -58,12 +59,15 @@ impl Entry {
     }
 }
 
-/// How old an answer was when it came, by its `Age` (RFC 9111 section 5.1); zero if it does not say.
+/// How old an answer was when it came, by its `Age` (RFC 9111 section 5.1); zero if it does not say. Of several values the
+/// first counts; one too large to be true is as old as can be, and never new.
 #[must_use]
 pub fn age(headers: &HeaderMap) -> Duration {
-    let seconds = headers.get(AGE).and_then(|value| value.to_str().ok());
-    let seconds = seconds.and_then(|text| text.trim().parse::<u32>().ok());
-    Duration::from_secs(seconds.unwrap_or(0).into())
+    let line = headers.get(AGE).map(HeaderValue::as_bytes);
+    let first = line.and_then(|line| line.split(|&byte| byte == b',').next());
+    first
+        .and_then(|text| seconds(text.trim_ascii()))
+        .unwrap_or_default()
 }
 
 /// The memory of an upstream's 404, 410 or 204.
@@ -81,7 +85,8 @@ pub struct Absence {
 
 #[cfg(test)]
 mod tests {
-    //! RFC 9111 section 5.1: a number of seconds; what is none says nothing.
+    //! RFC 9111 section 5.1: a number of seconds; of a list the first; what is none says nothing. Section 1.2.2: one too
+    //! large counts as 2^31.
 
     use super::*;
 
@@ -94,12 +99,20 @@ mod tests {
             ("-1", 0),
             ("1.5", 0),
             ("soon", 0),
-            ("99999999999", 0),
+            ("7200, 0", 7200),
+            ("0, 7200", 0),
+            ("soon, 7200", 0),
+            ("2147483649", 1 << 31),
+            ("99999999999999999999999", 1 << 31),
         ] {
             let mut headers = HeaderMap::new();
             headers.insert(AGE, HeaderValue::from_static(value));
             assert_eq!(age(&headers), Duration::from_secs(seconds), "{value}");
         }
         assert_eq!(age(&HeaderMap::new()), Duration::ZERO);
+        let mut lines = HeaderMap::new();
+        lines.append(AGE, HeaderValue::from_static("7200"));
+        lines.append(AGE, HeaderValue::from_static("0"));
+        assert_eq!(age(&lines), Duration::from_secs(7200), "the first line");
     }
 }
