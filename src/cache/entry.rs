@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use http::header::AGE;
+use http::header::{AGE, ETAG, LAST_MODIFIED};
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::cache_control::seconds;
@@ -17,6 +17,17 @@ pub struct UpstreamValidator {
     pub etag: Option<HeaderValue>,
     /// `Last-Modified` as the upstream wrote it.
     pub last_modified: Option<HeaderValue>,
+}
+
+impl UpstreamValidator {
+    /// What these headers of an answer hold of it.
+    #[must_use]
+    pub fn of(headers: &HeaderMap) -> Self {
+        Self {
+            etag: headers.get(ETAG).cloned(),
+            last_modified: headers.get(LAST_MODIFIED).cloned(),
+        }
+    }
 }
 
 /// A stored response: what its record and its body's trailer hold.

@@ -10,7 +10,6 @@ use md5::Digest as _;
 use super::document::Ask;
 use super::failure::Failure;
 use super::route::Class;
-use crate::cache::entry::UpstreamValidator;
 use crate::nuget::catalog_list::{self, ListKind};
 use crate::nuget::{self, ReadError};
 use crate::store::Stored;
@@ -120,13 +119,6 @@ pub(super) fn conditional_of(stored: &Stored) -> Conditional {
         etag: validator.etag.clone(),
         last_modified: validator.last_modified.clone(),
         rest: None,
-    }
-}
-
-pub(super) fn validator_of(headers: &HeaderMap) -> UpstreamValidator {
-    UpstreamValidator {
-        etag: headers.get(header::ETAG).cloned(),
-        last_modified: headers.get(header::LAST_MODIFIED).cloned(),
     }
 }
 

@@ -15,7 +15,7 @@ use super::asks::gate_name;
 use super::backwards::Came;
 use super::body::next_chunk;
 use super::checks::{
-    aged, check, check_md5, conditional_of, decode, is_absence, is_loop, kept, sha512, validator_of,
+    aged, check, check_md5, conditional_of, decode, is_absence, is_loop, kept, sha512,
 };
 use super::document::{Ask, Document, DocumentState, FlightKey, Landed, Place, raw_key};
 use super::failure::Failure;
@@ -24,7 +24,7 @@ use super::mode::Mode;
 use super::outcome::Outcome;
 use super::route::{Class, Resource};
 use crate::cache::decision::Demand;
-use crate::cache::entry::{Absence, Entry};
+use crate::cache::entry::{Absence, Entry, UpstreamValidator};
 use crate::cache::epoch::Epoch;
 use crate::cache::freshness::is_confirmed;
 use crate::flight::Lead;
@@ -282,7 +282,7 @@ impl Proxy {
         let draft = Draft {
             epoch,
             status: StatusCode::OK,
-            upstream_validator: validator_of(&fetched.headers),
+            upstream_validator: UpstreamValidator::of(&fetched.headers),
             headers: kept(&fetched.headers),
             origin,
             fetched_at: now,

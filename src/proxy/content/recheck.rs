@@ -15,11 +15,11 @@ use super::coding::Decoder;
 use super::lead::{ContentState, Landed};
 use super::list::Found;
 use crate::cache::decision::{Demand, Reach};
-use crate::cache::entry::Entry;
+use crate::cache::entry::{Entry, UpstreamValidator};
 use crate::cache::epoch::Epoch;
 use crate::cache::recheck::is_due;
 use crate::proxy::Proxy;
-use crate::proxy::checks::{sent_md5, validator_of};
+use crate::proxy::checks::sent_md5;
 use crate::proxy::document::Ask;
 use crate::proxy::outcome::Outcome;
 use crate::proxy::route::Content;
@@ -268,7 +268,7 @@ pub(super) fn is_unchanged(fetched: &Fetched, entry: &Entry) -> bool {
     if let (Some(new), Some(known)) = (sent_md5(&fetched.headers), sent_md5(&entry.headers)) {
         return new == known;
     }
-    let validator = validator_of(&fetched.headers);
+    let validator = UpstreamValidator::of(&fetched.headers);
     let says_something = validator.etag.is_some() || validator.last_modified.is_some();
     let is_plain = matches!(Decoder::of(&fetched.headers), Ok(Decoder::Plain));
     says_something

@@ -17,7 +17,6 @@ use crate::cache::epoch::Epoch;
 use crate::flight::Lead;
 use crate::nuget::nupkg::{self, PackageFault};
 use crate::proxy::Proxy;
-use crate::proxy::checks::validator_of;
 use crate::proxy::document::FlightKey;
 use crate::proxy::failure::Failure;
 use crate::proxy::outcome::{Outcome, Reason};
@@ -85,7 +84,7 @@ impl Proxy {
         let inflow = Inflow {
             writer,
             head,
-            validator: validator_of(&fetched.headers),
+            validator: UpstreamValidator::of(&fetched.headers),
             digest: md5::Md5::new(),
             pieces: Pieces::One,
         };
