@@ -210,16 +210,18 @@ mod tests {
         let limit = Duration::from_secs(3);
         let first = {
             let resolver = resolver.clone();
-            tokio::spawn(async move { timeout(limit, resolver.look_up("a.test")).await.is_err() })
+            let asks = async move { timeout(limit, resolver.look_up("a.test")).await.is_err() };
+            Tasks::new().spawn("client", asks)
         };
         assert_eq!(asks.recv().await.unwrap(), "a.test");
         advance(limit).await;
         assert!(first.await.unwrap(), "it waits longer than its limit");
 
-        let second = tokio::spawn({
+        let second = {
             let resolver = resolver.clone();
-            async move { resolver.look_up("a.test").await }
-        });
+            let asks = async move { resolver.look_up("a.test").await };
+            Tasks::new().spawn("client", asks)
+        };
         tokio::task::yield_now().await;
         say.send(Ok(vec![HERE])).unwrap();
         assert_eq!(*second.await.unwrap().unwrap(), [HERE]);
@@ -254,7 +256,8 @@ mod tests {
         let waiting: Vec<_> = names
             .map(|name| {
                 let resolver = resolver.clone();
-                tokio::spawn(async move { resolver.look_up(&name).await.is_ok() })
+                let asks = async move { resolver.look_up(&name).await.is_ok() };
+                Tasks::new().spawn("client", asks)
             })
             .collect();
         for _ in 0..MAX_LOOK_UPS {
