@@ -7,10 +7,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::hash::Hash;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
+
+use crate::sync::{CancellationToken, Mutex, MutexGuard};
 
 /// The flights under way, one per key. Clones share them.
 pub struct Flights<K, S> {

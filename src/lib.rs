@@ -37,6 +37,7 @@
 //! | [`nuget`] | the protocol as pure functions: ids, versions, readers that yield spans | HTTP, time, storage |
 //! | [`cache`] | HTTP caching as pure functions: keys, epochs, freshness, the decision | tokio, NuGet, the clock |
 //! | [`clock`], [`tasks`], [`telemetry`] | the only reader of time; the only spawner; names of fields and counters | everything else of ours |
+//! | `sync` | the locks of what `tests/models` tries in many orders | everything else |
 //! | [`flight`] | one leader, many followers, per key | what a key or value means |
 //! | `fuzzing` | entry points of every reader for fuzzing, compiled for tests and `tests/fuzz` alone | what is not a reader |
 //! | [`mapped`], [`platform`] | the only unsafe code: address tokens for sendfile; what differs between systems | everything else of ours |
@@ -89,6 +90,7 @@ pub mod platform;
 pub mod proxy;
 pub mod server;
 pub mod store;
+mod sync;
 pub mod tasks;
 pub mod telemetry;
 pub mod upstream;

@@ -3,8 +3,8 @@
 //! Each happens under the key's lock, and the lock is given back by the blocking call itself: one that misses its
 //! deadline still holds it, so that nobody follows who could be overtaken. Refuses to decide what is to be changed.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::OwnedMutexGuard;
@@ -14,12 +14,15 @@ use super::body::{Retire, Stored};
 use super::fault::StoreFault;
 use super::index::{MAX_VALUE_BYTES, row};
 use super::layout::{fold, hex, trailer_bytes};
+use super::memory::Found;
+use super::pending::Change;
 use super::quota::Checked;
 use super::record::{Row, Trailer};
 use super::settings::Step;
 use super::write::{self, Sink, Temporary};
 use crate::cache::key::Key;
 use crate::platform;
+use crate::sync::{AtomicU64, Mutex};
 
 /// Keys share this many locks, so that their number does not grow with the store.
 const LOCKS: usize = 256;
@@ -185,6 +188,19 @@ impl Shared {
             let value = Row::encode(entry, MAX_VALUE_BYTES);
             self.change(row::entry(&key), Some(value), Some(key))
         });
+    }
+
+    /// Rows were written or given up: what waited for them is held open now, and shown no more by the overlay.
+    pub(super) fn settle_changes<'a>(&self, changes: impl Iterator<Item = &'a Change>) {
+        for change in changes {
+            let Some(key) = &change.entry else {
+                continue;
+            };
+            if let Some(stored) = self.overlay.waiting(key, change.stamp) {
+                self.handles.insert(&stored, Found::Row);
+                self.overlay.settle(key, change.stamp);
+            }
+        }
     }
 
     /// Deletes the body of a key, then its row.

@@ -4,7 +4,7 @@
 //! Rows are coalesced by name, so what waits is bounded by what there is. Refuses to know the index.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use foldhash::fast::RandomState;
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::body::Stored;
 use crate::cache::entry::Entry;
 use crate::cache::key::Key;
+use crate::sync::{Mutex, MutexGuard};
 
 /// With more than some hundred records or 128 KiB between two barriers, sled lost batches in simulated power cuts;
 /// this is half of what never did.

@@ -16,7 +16,7 @@ use super::index::{Burial, Live, MAX_VALUE_BYTES, row};
 use super::lookup::adopted;
 use super::marks::Mark;
 use super::memory::Found;
-use super::pending::{Change, Pace};
+use super::pending::Pace;
 use super::quota::Checked;
 use super::record::{GateRow, Row, decode_absence, decode_mark, decode_proof};
 use super::settings::Step;
@@ -58,19 +58,6 @@ impl Shared {
         {
             let shared = Arc::clone(self);
             self.io.tasks.spawn("index", open_index(shared, next));
-        }
-    }
-
-    /// Rows were written or given up: what waited for them is held open now, and shown no more by the overlay.
-    fn settle_changes<'a>(&self, changes: impl Iterator<Item = &'a Change>) {
-        for change in changes {
-            let Some(key) = &change.entry else {
-                continue;
-            };
-            if let Some(stored) = self.overlay.waiting(key, change.stamp) {
-                self.handles.insert(&stored, Found::Row);
-                self.overlay.settle(key, change.stamp);
-            }
         }
     }
 
