@@ -46,9 +46,17 @@ struct Shared<S> {
     number: u64,
     /// A receiver that is cloned for each reader; the sender is the leader's alone, so a leader that is gone is seen.
     state: watch::Receiver<S>,
-    /// Tickets given out. Changed only under the lock of `Flights::state`.
-    readers: Mutex<usize>,
+    readers: Mutex<Readers>,
     cancelled: CancellationToken,
+}
+
+/// Who has to do with a flight. Changed only under the lock of `Flights::state`.
+#[derive(Debug, Default)]
+struct Readers {
+    /// Tickets given out.
+    tickets: usize,
+    /// Set once the lead is gone: there is nothing to go on without readers.
+    is_over: bool,
 }
 
 /// The leader is gone without a verdict: it panicked or was cancelled.
@@ -120,7 +128,7 @@ impl<K: Clone + Eq + Hash, S> Flights<K, S> {
         let shared = Arc::new(Shared {
             number,
             state: receiver,
-            readers: Mutex::new(0),
+            readers: Mutex::default(),
             cancelled: CancellationToken::new(),
         });
         state.open.insert(key.clone(), Arc::clone(&shared));
@@ -148,7 +156,7 @@ impl<K: Clone + Eq + Hash, S> Flights<K, S> {
     }
 
     fn ticket(&self, state: &mut State<K, S>, shared: Arc<Shared<S>>) -> Ticket<K, S> {
-        *lock(&shared.readers) += 1;
+        lock(&shared.readers).tickets += 1;
         state
             .abandoned
             .retain(|(number, _)| *number != shared.number);
@@ -214,9 +222,8 @@ impl<K: Eq + Hash, S> Drop for Ticket<K, S> {
     fn drop(&mut self) {
         let mut state = self.flights.lock();
         let mut readers = lock(&self.shared.readers);
-        *readers -= 1;
-        if *readers > 0 || self.shared.cancelled.is_cancelled() || self.state.has_changed().is_err()
-        {
+        readers.tickets -= 1;
+        if readers.tickets > 0 || readers.is_over || self.shared.cancelled.is_cancelled() {
             return;
         }
         state
@@ -268,7 +275,7 @@ impl<K: Eq + Hash, S> Lead<K, S> {
     /// How many readers it has now.
     #[must_use]
     pub fn readers(&self) -> usize {
-        *lock(&self.shared.readers)
+        lock(&self.shared.readers).tickets
     }
 }
 
@@ -276,6 +283,7 @@ impl<K: Eq + Hash, S> Drop for Lead<K, S> {
     fn drop(&mut self) {
         self.close();
         let mut state = self.flights.lock();
+        lock(&self.shared.readers).is_over = true;
         state
             .abandoned
             .retain(|(number, _)| *number != self.shared.number);
