@@ -8,6 +8,7 @@
 //!
 //! This module alone is unsafe.
 
+use std::fmt;
 use std::fs::File;
 use std::io;
 use std::ops::Range;
@@ -25,20 +26,29 @@ pub struct Reservation {
 }
 
 impl Reservation {
-    /// Reserves addresses for the first `length` bytes of `file`.
+    /// Reserves addresses for the first `length` bytes of `file`. `on_damage` is called by whoever finds the file shorter
+    /// than that, or unreadable, while sending it.
     ///
     /// # Errors
     /// Where the platform has no `sendfile`, `length` is zero or too long for the address space, or the kernel refuses.
-    pub fn new(file: Arc<File>, length: u64) -> io::Result<Self> {
+    pub fn new(
+        file: Arc<File>,
+        length: u64,
+        on_damage: impl Fn() + Send + Sync + 'static,
+    ) -> io::Result<Self> {
         #[cfg(target_os = "linux")]
         {
-            native::Inner::reserve(file, length).map(|inner| Self {
+            let backing = Backing {
+                file,
+                on_damage: Box::new(on_damage),
+            };
+            native::Inner::reserve(backing, length).map(|inner| Self {
                 inner: Arc::new(inner),
             })
         }
         #[cfg(not(target_os = "linux"))]
         {
-            let _ = (file, length);
+            let _ = (file, length, on_damage);
             Err(io::ErrorKind::Unsupported.into())
         }
     }
@@ -58,11 +68,52 @@ impl Reservation {
     }
 }
 
-/// The file and offset that `slice` stands for, or `None` if it holds ordinary bytes.
+/// What a reservation stands for.
+struct Backing {
+    file: Arc<File>,
+    on_damage: Box<dyn Fn() + Send + Sync>,
+}
+
+/// The place in a file that a slice stands for.
+#[derive(Clone)]
+pub struct Place {
+    backing: Arc<Backing>,
+    offset: u64,
+}
+
+impl Place {
+    /// The file.
+    #[must_use]
+    pub fn file(&self) -> &Arc<File> {
+        &self.backing.file
+    }
+
+    /// Offset of the first byte.
+    #[must_use]
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
+    /// Tells whoever made the reservation that its file is shorter than it was, or cannot be read.
+    pub fn tell_damage(&self) {
+        (self.backing.on_damage)();
+    }
+}
+
+impl fmt::Debug for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Place")
+            .field("file", &self.backing.file)
+            .field("offset", &self.offset)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The place that `slice` stands for, or `None` if it holds ordinary bytes.
 ///
 /// Two comparisons for a slice that lies outside every reservation; it never reads the slice.
 #[must_use]
-pub fn locate(slice: &[u8]) -> Option<(Arc<File>, u64)> {
+pub fn locate(slice: &[u8]) -> Option<Place> {
     #[cfg(target_os = "linux")]
     {
         native::locate(slice)
@@ -82,7 +133,6 @@ mod native {
     )]
 
     use std::collections::BTreeMap;
-    use std::fs::File;
     use std::io;
     use std::ops::Range;
     use std::ptr;
@@ -91,11 +141,13 @@ mod native {
 
     use rustix::mm::{self, MapFlags, ProtFlags};
 
+    use super::{Backing, Place};
+
     /// Reservations are rounded up to this, a page of every Linux machine that we build for or a multiple of it.
     const PAGE_BYTES: usize = 64 * 1024;
 
-    /// First address → (address behind the last, file).
-    static REGISTRY: RwLock<BTreeMap<usize, (usize, Arc<File>)>> = RwLock::new(BTreeMap::new());
+    /// First address → (address behind the last, what it stands for).
+    static REGISTRY: RwLock<BTreeMap<usize, (usize, Arc<Backing>)>> = RwLock::new(BTreeMap::new());
     /// No reservation ever began below this. Only falls, so that a racing reader errs on the slow side.
     static LOWEST: AtomicUsize = AtomicUsize::new(usize::MAX);
     /// No reservation ever ended above this. Only rises.
@@ -111,7 +163,7 @@ mod native {
     }
 
     impl Inner {
-        pub(super) fn reserve(file: Arc<File>, length: u64) -> io::Result<Self> {
+        pub(super) fn reserve(backing: Backing, length: u64) -> io::Result<Self> {
             let length =
                 usize::try_from(length).map_err(|_| io::Error::from(io::ErrorKind::Unsupported))?;
             let reserved = length
@@ -132,7 +184,7 @@ mod native {
             REGISTRY
                 .write()
                 .unwrap_or_else(PoisonError::into_inner)
-                .insert(start, (end, file));
+                .insert(start, (end, Arc::new(backing)));
             LOWEST.fetch_min(start, Ordering::Release);
             HIGHEST.fetch_max(end, Ordering::Release);
             Ok(Self {
@@ -190,16 +242,17 @@ mod native {
         }
     }
 
-    pub(super) fn locate(slice: &[u8]) -> Option<(Arc<File>, u64)> {
+    pub(super) fn locate(slice: &[u8]) -> Option<Place> {
         let address = slice.as_ptr().addr();
         if address < LOWEST.load(Ordering::Acquire) || address >= HIGHEST.load(Ordering::Acquire) {
             return None;
         }
         let registry = REGISTRY.read().unwrap_or_else(PoisonError::into_inner);
-        let (start, (end, file)) = registry.range(..=address).next_back()?;
-        (address < *end).then(|| {
+        let (start, (end, backing)) = registry.range(..=address).next_back()?;
+        (address < *end).then(|| Place {
+            backing: Arc::clone(backing),
             // An address fits in 64 bits on every Linux target.
-            (Arc::clone(file), (address - start) as u64)
+            offset: (address - start) as u64,
         })
     }
 }
@@ -216,7 +269,7 @@ mod tests {
     #[test]
     fn a_token_and_its_slices_name_the_file_and_offset() {
         let file = file();
-        let reservation = Reservation::new(Arc::clone(&file), 9 << 30).unwrap();
+        let reservation = Reservation::new(Arc::clone(&file), 9 << 30, || {}).unwrap();
         let token = reservation.token(5..(9 << 30)).unwrap();
         assert_eq!(token.len(), (9 << 30) - 5);
         for (slice, expected) in [
@@ -224,34 +277,34 @@ mod tests {
             (token.slice(100..), 105),
             (token.slice((8 << 30)..), (8 << 30) + 5),
         ] {
-            let (found, offset) = locate(&slice).unwrap();
-            assert!(Arc::ptr_eq(&found, &file));
-            assert_eq!(offset, expected);
+            let place = locate(&slice).unwrap();
+            assert!(Arc::ptr_eq(place.file(), &file));
+            assert_eq!(place.offset(), expected);
         }
     }
 
     #[test]
     fn ordinary_bytes_are_no_token() {
-        let _reservation = Reservation::new(file(), 10).unwrap();
+        let _reservation = Reservation::new(file(), 10, || {}).unwrap();
         assert!(locate(b"static").is_none());
         assert!(locate(&vec![0; 1 << 20]).is_none());
     }
 
     #[test]
     fn a_token_outside_the_file_is_refused() {
-        let reservation = Reservation::new(file(), 10).unwrap();
+        let reservation = Reservation::new(file(), 10, || {}).unwrap();
         assert!(reservation.token(0..11).is_none());
         assert!(reservation.token(4..4).is_none());
         assert!(reservation.token(0..10).is_some());
-        assert!(Reservation::new(file(), 0).is_err());
-        assert!(Reservation::new(file(), u64::MAX).is_err());
+        assert!(Reservation::new(file(), 0, || {}).is_err());
+        assert!(Reservation::new(file(), u64::MAX, || {}).is_err());
     }
 
     #[test]
     fn a_token_keeps_its_reservation_and_the_last_one_closes_the_file() {
         let file = file();
         let weak = Arc::downgrade(&file);
-        let reservation = Reservation::new(file, 10).unwrap();
+        let reservation = Reservation::new(file, 10, || {}).unwrap();
         let token = reservation.token(0..10).unwrap();
         drop(reservation);
         assert!(locate(&token).is_some());

@@ -256,6 +256,20 @@ pub fn send_file(
     }
 }
 
+/// Whether an error of `send_file` is the file's and not the socket's (sendfile(2): `EIO` while reading).
+#[must_use]
+pub fn is_of_disk(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    {
+        error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = error;
+        false
+    }
+}
+
 /// Raises the soft limit of open files to the hard one and says what it is now; `None` where there is none.
 #[must_use]
 pub fn raise_open_files(portability: Portability) -> Option<u64> {

@@ -382,7 +382,7 @@ impl Proxy {
             Lookup::Absent => None,
             Lookup::Found(stored) => Some(stored),
             Lookup::Unavailable(fault) => {
-                tracing::warn!(?key, %fault, "the store cannot be asked");
+                tracing::debug!(?key, %fault, "the store cannot be asked");
                 None
             }
         }
@@ -393,8 +393,8 @@ impl Proxy {
         let raw = match stored.body.read_all().await {
             Ok(raw) => raw,
             Err(fault) => {
-                tracing::error!(key = ?stored.entry.key, %fault, "a stored document cannot be read");
-                self.store.quarantine(stored, "unreadable").await;
+                tracing::debug!(key = ?stored.entry.key, %fault, "a stored document cannot be read");
+                self.store.quarantine(stored, fault.word()).await;
                 return None;
             }
         };
@@ -408,7 +408,6 @@ impl Proxy {
                 })
             }
             _ => {
-                tracing::error!(key = ?stored.entry.key, "a stored document is rotten");
                 self.store.quarantine(stored, "undecodable").await;
                 None
             }

@@ -343,7 +343,7 @@ impl Proxy {
         match written.await {
             Ok(writer) => (writer.publish(draft).entry, Outcome::Miss),
             Err(fault) => {
-                tracing::warn!(key = ?ask.key, %fault, "a document could not be stored");
+                tracing::debug!(key = ?ask.key, %fault, "a document could not be stored");
                 (Arc::new(unstored(draft)), Outcome::Bypass)
             }
         }

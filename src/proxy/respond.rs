@@ -113,7 +113,7 @@ fn stored_body(facts: &Facts<'_>, rescue: StoredRescue, start: u64, end: u64) ->
     let plain = facts.version == Version::HTTP_11 && facts.transport == Transport::Sendfile;
     if plain
         && end - start > MIN_TOKEN_BYTES
-        && let Some(token) = rescue.stored.body.token(start..end)
+        && let Some(token) = rescue.proxy.store.token(&rescue.stored, start..end)
     {
         return Body::full(token);
     }

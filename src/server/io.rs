@@ -4,7 +4,6 @@
 //! and goes out by `sendfile`; its bytes are never read, as there are none. A client that takes nothing for
 //! `write_timeout` is broken off. It refuses to decide what is sent in which way: whoever made the body did.
 
-use std::fs::File;
 use std::future::Future as _;
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -17,7 +16,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::Sleep;
 
-use crate::mapped;
+use crate::mapped::{self, Place};
+use crate::platform;
 
 /// Bytes of one `sendfile`, so that one fast client does not keep a thread: nginx's default chunk (`sendfile_max_chunk`).
 const MAX_SENDFILE: usize = 2 << 20;
@@ -149,7 +149,7 @@ impl Stream {
             .get(ordinary)
             .and_then(|slice| Some((mapped::locate(slice)?, slice.len())));
         match token {
-            Some(((file, offset), length)) => self.poll_send(context, &file, offset, length),
+            Some((place, length)) => self.poll_send(context, &place, length),
             None => Poll::Ready(Ok(0)),
         }
     }
@@ -157,15 +157,21 @@ impl Stream {
     fn poll_send(
         &self,
         context: &mut Context<'_>,
-        file: &File,
-        offset: u64,
+        place: &Place,
         length: usize,
     ) -> Poll<io::Result<usize>> {
         let socket = self.inner.inner();
         loop {
             ready!(socket.poll_write_ready(context))?;
-            match send_some(socket, file, offset, length.min(MAX_SENDFILE)) {
-                Ok(0) => return Poll::Ready(Err(truncated())),
+            match send_some(socket, place, length.min(MAX_SENDFILE)) {
+                Ok(0) => {
+                    place.tell_damage();
+                    return Poll::Ready(Err(truncated()));
+                }
+                Err(error) if platform::is_of_disk(&error) => {
+                    place.tell_damage();
+                    return Poll::Ready(Err(error));
+                }
                 // Readiness was stale; the next poll waits for a new one.
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 sent => return Poll::Ready(sent),
@@ -175,16 +181,16 @@ impl Stream {
 }
 
 #[cfg(unix)]
-fn send_some(socket: &TcpStream, file: &File, offset: u64, length: usize) -> io::Result<usize> {
+fn send_some(socket: &TcpStream, place: &Place, length: usize) -> io::Result<usize> {
     use std::os::fd::AsFd as _;
 
     socket.try_io(tokio::io::Interest::WRITABLE, || {
-        crate::platform::send_file(socket.as_fd(), file, offset, length)
+        platform::send_file(socket.as_fd(), place.file(), place.offset(), length)
     })
 }
 
 #[cfg(not(unix))]
-fn send_some(_: &TcpStream, _: &File, _: u64, _: usize) -> io::Result<usize> {
+fn send_some(_: &TcpStream, _: &Place, _: usize) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

@@ -57,6 +57,8 @@ pub(super) struct Inner {
     /// crc32c of the whole, for the check after a start.
     crc: OnceLock<u32>,
     check: AtomicBool,
+    /// Set when the file turned out to be damaged while it was sent.
+    suspect: Arc<AtomicBool>,
 }
 
 /// The end of a growing body that is not in the file yet.
@@ -108,6 +110,7 @@ impl Body {
             crc: OnceLock::new(),
             // What this process wrote it need not check.
             check: AtomicBool::new(false),
+            suspect: Arc::default(),
         }))
     }
 
@@ -142,8 +145,8 @@ impl Body {
     /// The bytes `range`.
     ///
     /// # Errors
-    /// [`StoreFault::Truncated`] if they reach beyond [`Body::len`] or the file is shorter than it was, else what the
-    /// disk does.
+    /// [`StoreFault::Truncated`] if they reach beyond [`Body::len`] or the file is shorter than it was,
+    /// [`StoreFault::Rotten`] if they are the whole body and not what was written, else what the disk does.
     pub async fn read(&self, range: Range<u64>) -> Result<Bytes, StoreFault> {
         if range.is_empty() {
             return Ok(Bytes::new());
@@ -156,10 +159,18 @@ impl Body {
             return Ok(joined(BytesMut::new(), &plan.from_tail));
         }
         let file = Arc::clone(&self.0.file);
+        let is_whole = self.0.finished.load(Ordering::Acquire) && range == (0..self.len());
+        let expected = self.crc().filter(|_| is_whole);
         let work = move || {
             let mut buffer = BytesMut::zeroed(plan.from_disk);
             platform::read_exact_at(&file, &mut buffer, range.start)?;
-            Ok(joined(buffer, &plan.from_tail))
+            let bytes = joined(buffer, &plan.from_tail);
+            match expected {
+                Some(crc) if crc != crc32c::crc32c(&bytes) => {
+                    Err(io::ErrorKind::InvalidData.into())
+                }
+                Some(_) | None => Ok(bytes),
+            }
         };
         self.0.io.call(Step::Read, self.0.deadline, work).await
     }
@@ -172,10 +183,12 @@ impl Body {
         self.read(0..self.len()).await
     }
 
-    /// The address token of these bytes, for a connection that calls `sendfile` (see [`mapped`]); `None` while the
-    /// body grows, for an empty range, beyond its end, and where the platform has no such call.
-    #[must_use]
-    pub fn token(&self, range: Range<u64>) -> Option<Bytes> {
+    /// The address token of these bytes, as `Store::token` gives it. `on_damage` makes what is called once the file turns
+    /// out to be damaged.
+    pub(super) fn token<F>(&self, range: Range<u64>, on_damage: impl FnOnce() -> F) -> Option<Bytes>
+    where
+        F: Fn() + Send + Sync + 'static,
+    {
         let inner = &self.0;
         let length = self.len();
         let settled = inner.finished.load(Ordering::Acquire)
@@ -185,7 +198,15 @@ impl Body {
         }
         inner
             .mapping
-            .get_or_init(|| mapped::Reservation::new(Arc::clone(&inner.file), length).ok())
+            .get_or_init(|| {
+                let (suspect, tell) = (Arc::clone(&inner.suspect), on_damage());
+                let on_damage = move || {
+                    if !suspect.swap(true, Ordering::AcqRel) {
+                        tell();
+                    }
+                };
+                mapped::Reservation::new(Arc::clone(&inner.file), length, on_damage).ok()
+            })
             .as_ref()?
             .token(range)
     }
@@ -242,6 +263,16 @@ impl Body {
 
     pub(super) fn want_check(&self) {
         self.0.check.store(true, Ordering::Release);
+    }
+
+    /// Whether the file turned out to be damaged while it was sent.
+    pub(super) fn is_suspect(&self) -> bool {
+        self.0.suspect.load(Ordering::Acquire)
+    }
+
+    /// It was checked, and is as it should be.
+    pub(super) fn trust(&self) {
+        self.0.suspect.store(false, Ordering::Release);
     }
 
     pub(super) fn crc(&self) -> Option<u32> {

@@ -95,7 +95,7 @@ pub(super) async fn commit(shared: Arc<Shared>, mut publication: Publication) {
         Err(fault) => {
             shared.overlay.withdraw(key.bytes(), sequence);
             shared.failed_commits.fetch_add(1, Ordering::Relaxed);
-            tracing::warn!(?key, %fault, "a response could not be stored");
+            tracing::debug!(?key, %fault, "a response could not be stored");
         }
     }
 }
@@ -236,13 +236,13 @@ impl Shared {
         })
     }
 
-    /// Moves a body that is not what it should be out of the way, and forgets it.
-    pub(super) async fn set_aside(self: &Arc<Self>, key: &[u8; 32], sequence: Option<u64>) {
+    /// Moves a body that is not what it should be out of the way, forgets it, and says so.
+    pub(super) async fn set_aside(self: &Arc<Self>, aside: Aside<'_>) {
         let limit = self.settings.index_deadline;
-        let Ok(guard) = self.locks.lock(key, limit).await else {
+        let Ok(guard) = self.locks.lock(aside.file, limit).await else {
             return;
         };
-        let (shared, key) = (Arc::clone(self), *key);
+        let (shared, key, sequence) = (Arc::clone(self), *aside.file, aside.sequence);
         let work = move || {
             let guard = guard;
             if let Ok(there) = shared.layout.open(&key) {
@@ -262,11 +262,13 @@ impl Shared {
             self.handles.remove(&key);
             self.change(row::entry(&key), None, None);
             self.quarantined.fetch_add(1, Ordering::Relaxed);
+            let (file, name, why) = (hex(&key), aside.key, aside.why);
+            tracing::warn!(file, key = ?name, why, "a stored body is damaged and set aside");
         }
     }
 
     /// Takes a deleted body out of the accounts; its readers keep theirs.
-    fn forget_body(&self, key: &[u8; 32]) -> u64 {
+    pub(super) fn forget_body(&self, key: &[u8; 32]) -> u64 {
         self.locks.changed(key);
         self.end_mark(key);
         let freed = self.quota.remove(key);
@@ -282,6 +284,29 @@ impl Shared {
         entry: Option<[u8; 32]>,
     ) -> u64 {
         self.pending.change(row, value, entry, self.clock.instant())
+    }
+}
+
+/// A body to be set aside.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Aside<'a> {
+    pub(super) file: &'a [u8; 32],
+    /// What is kept there, where that is known.
+    pub(super) key: Option<&'a Key>,
+    /// Of the body that is damaged; `None` if its trailer cannot be read.
+    pub(super) sequence: Option<u64>,
+    pub(super) why: &'static str,
+}
+
+impl<'a> Aside<'a> {
+    /// A body whose trailer cannot be read.
+    pub(super) fn nameless(key: &'a Key, why: &'static str) -> Self {
+        Self {
+            file: key.bytes(),
+            key: Some(key),
+            sequence: None,
+            why,
+        }
     }
 }
 

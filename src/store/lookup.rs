@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use super::body::{Body, Stored};
+use super::commit::Aside;
 use super::fault::StoreFault;
 use super::index::row;
 use super::layout::{OpenedFile, belongs};
@@ -46,7 +47,7 @@ enum Examined {
     /// The index knows what is not there.
     Orphan,
     /// The file is none of ours, or cut.
-    Rotten,
+    Rotten(StoreFault),
 }
 
 impl Shared {
@@ -68,14 +69,17 @@ impl Shared {
                     return Lookup::Found(self.hold(stored, found));
                 }
             }
-            Examined::Absent if self.locks.changes(key.bytes()) == changes => {
+            Examined::Absent
+                if !self.quota.contains(key.bytes())
+                    && self.locks.changes(key.bytes()) == changes =>
+            {
                 return Lookup::Absent;
             }
             Examined::Absent
             | Examined::Adopt(_)
             | Examined::Agreed(_)
             | Examined::Orphan
-            | Examined::Rotten => {}
+            | Examined::Rotten(_) => {}
         }
         self.lookup_locked(key).await
     }
@@ -91,15 +95,18 @@ impl Shared {
         }
         match self.examine(key).await {
             Err(fault) => Lookup::Unavailable(fault),
-            Ok(Examined::Absent) => Lookup::Absent,
-            Ok(Examined::Orphan) => {
-                self.change(row::entry(key.bytes()), None, None);
+            Ok(Examined::Absent) => {
+                self.forget_missing(key).await;
                 Lookup::Absent
             }
-            Ok(Examined::Rotten) => {
+            Ok(Examined::Orphan) => {
+                self.change(row::entry(key.bytes()), None, None);
+                self.forget_missing(key).await;
+                Lookup::Absent
+            }
+            Ok(Examined::Rotten(fault)) => {
                 drop(guard);
-                tracing::warn!(?key, "a stored body is damaged and set aside");
-                self.set_aside(key.bytes(), None).await;
+                self.set_aside(Aside::nameless(key, fault.word())).await;
                 Lookup::Absent
             }
             Ok(Examined::Agreed(found)) => {
@@ -119,12 +126,28 @@ impl Shared {
         }
     }
 
-    /// What memory holds of a key.
+    /// What memory holds of a key, unless its file is suspected to be damaged: then it is looked at by name.
     pub(super) fn held(&self, key: &Key) -> Option<Stored> {
         let generation = self.index.generation();
         self.overlay
             .find(key)
             .or_else(|| self.handles.find(key, generation))
+            .filter(|stored| !stored.body.is_suspect())
+    }
+
+    /// Takes a body out of the accounts that somebody else deleted. Its key's lock is held.
+    async fn forget_missing(self: &Arc<Self>, key: &Key) {
+        let bytes = *key.bytes();
+        if !self.quota.contains(&bytes) {
+            return;
+        }
+        let layout = self.layout.clone();
+        // One of a later release is no body to us, and stays.
+        if self.quiet(move || Ok(layout.has_body(&bytes))).await == Ok(false) {
+            self.forget_body(&bytes);
+            self.io.faults.count(StoreFault::Missing);
+            tracing::warn!(?key, "a stored body was deleted by somebody else");
+        }
     }
 
     /// Holds what was found, but answers with what somebody published or refreshed meanwhile.
@@ -143,7 +166,9 @@ impl Shared {
         let (layout, bytes) = (self.layout.clone(), *key.bytes());
         let open = move || layout.open(&bytes);
         let opened = match self.io.call(Step::Open, OPEN_DEADLINE, open).await {
-            Err(StoreFault::Rotten | StoreFault::Truncated) => return Ok(Examined::Rotten),
+            Err(fault @ (StoreFault::Rotten | StoreFault::Truncated)) => {
+                return Ok(Examined::Rotten(fault));
+            }
             opened => opened?.filter(|opened| belongs(opened, key)),
         };
         let Some(opened) = opened else {
@@ -210,7 +235,7 @@ impl Shared {
     }
 
     /// An opened file as the body of an entry.
-    fn open(&self, opened: OpenedFile, entry: Entry) -> Stored {
+    pub(super) fn open(&self, opened: OpenedFile, entry: Entry) -> Stored {
         let key = *entry.key.bytes();
         let body = Body::finished(
             opened.file,
@@ -236,14 +261,6 @@ impl Shared {
             let keep = self.pins.keep(key);
             self.quota
                 .insert(key.bytes(), opened.disk_bytes, Checked::No, keep, None);
-        }
-    }
-
-    /// Has the checksum of a body checked behind its first hit since the start.
-    fn check_once(&self, stored: &Stored) {
-        if stored.body.take_check() && self.to_check.try_send(stored.clone()).is_err() {
-            // The queue is full; the next hit tries again.
-            stored.body.want_check();
         }
     }
 }

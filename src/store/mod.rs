@@ -32,6 +32,7 @@ mod room;
 mod scrub;
 mod settings;
 mod small_file;
+mod suspects;
 mod tend;
 #[cfg(test)]
 mod tests;
@@ -82,8 +83,6 @@ use quota::Quota;
 /// Most entries whose rows are not durable yet; a writer beyond waits. At 64 rows a batch these are some seconds of a
 /// slow disk.
 const MAX_PENDING: usize = 4096;
-/// Bodies that wait for the check behind their first hit; each holds a file open.
-const MAX_TO_CHECK: usize = 64;
 /// Without `max_open_bodies`: at most this many, a few megabytes of kernel memory.
 const MAX_OPEN_BODIES: u64 = 1024;
 /// Overlay entries without a permit, from revalidations, before only the open bodies learn of one.
@@ -142,7 +141,8 @@ struct Shared {
     answers: Answers,
     /// Uses whose rows are due, with their hour.
     uses: Mutex<HashMap<[u8; 32], u32>>,
-    to_check: mpsc::Sender<Stored>,
+    /// Keys of bodies that may be damaged.
+    to_check: mpsc::Sender<Key>,
     counted: watch::Sender<Count>,
     ending: watch::Sender<bool>,
     permits: Arc<Semaphore>,
@@ -166,7 +166,7 @@ impl Store {
     pub async fn open(settings: Settings, clock: Clock, tasks: Tasks) -> Result<Self, OpenError> {
         let layout = Layout::new(settings.data_dir.clone(), settings.portability);
         let prepared = recover::prepare(&settings, &layout, &tasks).await?;
-        let (to_check, queue) = mpsc::channel(MAX_TO_CHECK);
+        let (to_check, queue) = mpsc::channel(suspects::MAX_TO_CHECK);
         let index = prepared.index;
         let shared = Arc::new(Shared::new(
             settings, clock, tasks, layout, prepared, to_check,
@@ -177,7 +177,7 @@ impl Store {
         tasks.spawn("index", tend::open_index(own(), index));
         tasks.spawn("index writer", tend::write_rows(own()));
         tasks.spawn("store upkeep", tend::keep_up(own()));
-        tasks.spawn("store check", tend::check_bodies(own(), queue));
+        tasks.spawn("store check", suspects::check_bodies(own(), queue));
         tasks.spawn("store scrub", scrub::run(own()));
         tasks.spawn("store end", tend::end_on_drain(own()));
         Ok(Self { shared })
@@ -278,7 +278,8 @@ impl Store {
         }
     }
 
-    /// Sets a body aside whose bytes are not what they should be, and forgets it.
+    /// Sets a body aside whose bytes are not what they should be, forgets it, and says so in the log, once however many
+    /// readers found out.
     pub async fn quarantine(&self, stored: &Stored, why: &'static str) {
         self.shared.quarantine(stored, why).await;
     }
@@ -352,7 +353,7 @@ impl Shared {
         tasks: Tasks,
         layout: Layout,
         prepared: recover::Prepared,
-        to_check: mpsc::Sender<Stored>,
+        to_check: mpsc::Sender<Key>,
     ) -> Self {
         let open_files = platform::raise_open_files(settings.portability);
         let share = open_files.map_or(MAX_OPEN_BODIES, |files| MAX_OPEN_BODIES.min(files / 4));
@@ -368,7 +369,7 @@ impl Shared {
         let quota = Quota::new(settings.max_store_bytes.unwrap_or(u64::MAX));
         quota.set_hour(tend::hour(clock.now()));
         Self {
-            io: Arc::new(Io::new(tasks, settings.probe.clone())),
+            io: Arc::new(Io::new(tasks, clock.clone(), settings.probe.clone())),
             identity: prepared.identity,
             index: Index::new(prepared.index),
             pending: Pending::default(),

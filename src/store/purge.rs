@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::commit::Durability;
+use super::commit::{Aside, Durability};
+use super::fault::StoreFault;
 use super::index::row;
 use super::quota::{Keep, UnusedSince};
 use super::walk::{Choice, Kept, Met, Progress, Removed};
@@ -109,8 +110,13 @@ impl Shared {
                 self.remove_chosen(&entry, removed, progress).await;
             }
             Ok(Met::Rotten) => {
-                tracing::warn!("a stored body is damaged and set aside");
-                self.set_aside(&key, None).await;
+                self.set_aside(Aside {
+                    file: &key,
+                    key: None,
+                    sequence: None,
+                    why: StoreFault::Rotten.word(),
+                })
+                .await;
             }
             Ok(Met::Entry(_) | Met::Gone) => progress.add(1, 0),
             Err(fault) => {

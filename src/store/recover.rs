@@ -218,7 +218,7 @@ fn identity(layout: &Layout) -> io::Result<String> {
 fn clear(layout: &Layout, ballast: u64) -> io::Result<u64> {
     let temporary = layout.temporary();
     if temporary.exists() {
-        fs::remove_dir_all(&temporary)?;
+        remove_whatever(&temporary)?;
     }
     let space = platform::space(layout.root(), layout.portability);
     let ballast_file = layout.in_root("BALLAST");
@@ -242,9 +242,18 @@ fn clear(layout: &Layout, ballast: u64) -> io::Result<u64> {
     let current = indexes.pop().unwrap_or(1);
     // What died in an earlier process; nothing writes there any more.
     for dead in indexes {
-        fs::remove_dir_all(layout.index(dead))?;
+        remove_whatever(&layout.index(dead))?;
     }
     Ok(current)
+}
+
+/// Deletes a folder, or what somebody put in its place.
+fn remove_whatever(path: &Path) -> io::Result<()> {
+    if fs::symlink_metadata(path)?.is_dir() {
+        fs::remove_dir_all(path)
+    } else {
+        fs::remove_file(path)
+    }
 }
 
 /// Makes the ballast if there is none and the disk has room for it.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::body::{Body, Stored};
-use super::commit::Durability;
+use super::commit::{Aside, Durability};
 use super::fault::StoreFault;
 use super::quota::{Reservation, Sums, Victim};
 use super::settings::Step;
@@ -221,7 +221,7 @@ impl Shared {
                     freed += deleted.freed;
                 }
                 Err(fault) => {
-                    tracing::warn!(%fault, "a stored response could not be evicted");
+                    tracing::debug!(%fault, "a stored response could not be evicted");
                     break;
                 }
             }
@@ -230,8 +230,13 @@ impl Shared {
     }
 
     pub(super) async fn quarantine(self: &Arc<Self>, stored: &Stored, why: &'static str) {
-        tracing::warn!(key = ?stored.entry.key, why, "a stored body is set aside");
-        self.set_aside(stored.entry.key.bytes(), Some(stored.entry.sequence))
-            .await;
+        let key = &stored.entry.key;
+        self.set_aside(Aside {
+            file: key.bytes(),
+            key: Some(key),
+            sequence: Some(stored.entry.sequence),
+            why,
+        })
+        .await;
     }
 }

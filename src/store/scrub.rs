@@ -179,14 +179,7 @@ impl Shared {
                 }
                 Verdict::Bad(damage, known) => {
                     self.scrubbed.damaged.fetch_add(1, Ordering::Relaxed);
-                    let name = known.as_ref().map(|(key, _)| key);
-                    tracing::warn!(
-                        file = hex(&key),
-                        key = ?name,
-                        damage = damage.word(),
-                        "the scrub found a damaged body; it is set aside and asked for again"
-                    );
-                    self.set_rotten_aside(key, known.as_ref()).await;
+                    self.set_rotten_aside(key, known.as_ref(), damage).await;
                 }
             }
         }

@@ -7,10 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use tokio::sync::mpsc;
-
-use super::body::Stored;
 use super::fault::StoreFault;
 use super::index::{Burial, Live, MAX_VALUE_BYTES, row};
 use super::lookup::adopted;
@@ -38,8 +34,6 @@ const FULL_DISK_POLL: Duration = Duration::from_secs(5);
 const MEMORY_UPKEEP: Duration = Duration::from_secs(1);
 /// Pins are looked at, uses are written and the index is measured this often: a few calls that touch no body.
 const DISK_UPKEEP: Duration = Duration::from_secs(60);
-/// Piece in which a body is read to check it: short enough that other blocking calls come between.
-const CHECK_STEP: u64 = 1 << 20;
 
 impl Shared {
     /// Gives up the index in folder `number` and tries the next.
@@ -388,46 +382,6 @@ pub(super) async fn end_on_drain(shared: Arc<Shared>) {
         () = shared.ended() => None,
     };
     shared.end();
-}
-
-/// Checks bodies whose first hit since the start was just answered: one at a time, in small pieces.
-pub(super) async fn check_bodies(shared: Arc<Shared>, mut queue: mpsc::Receiver<Stored>) {
-    loop {
-        let stored = tokio::select! {
-            stored = queue.recv() => stored,
-            () = shared.ended() => None,
-        };
-        let Some(stored) = stored else {
-            return;
-        };
-        match check(&shared, &stored).await {
-            Ok(Checked::Yes) => shared.quota.set_checked(stored.entry.key.bytes()),
-            Ok(Checked::No) | Err(StoreFault::Truncated) => {
-                shared.io.faults.count(StoreFault::Rotten);
-                shared.quarantine(&stored, "checksum").await;
-            }
-            // The disk failed, not the body: the next hit tries again.
-            Err(_) => stored.body.want_check(),
-        }
-    }
-}
-
-async fn check(shared: &Arc<Shared>, stored: &Stored) -> Result<Checked, StoreFault> {
-    let length = stored.body.len();
-    let (mut at, mut crc) = (0, 0);
-    while at < length {
-        if shared.is_ending() {
-            return Err(StoreFault::Timeout);
-        }
-        let end = length.min(at + CHECK_STEP);
-        let piece: Bytes = stored.body.read(at..end).await?;
-        crc = crc32c::crc32c_append(crc, &piece);
-        at = end;
-    }
-    Ok(match stored.body.crc() {
-        Some(expected) if expected != crc => Checked::No,
-        Some(_) | None => Checked::Yes,
-    })
 }
 
 /// Hours since 1970.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 
 pub use super::check::Damage;
 use super::check::{Haste, Verdict};
-use super::commit::Durability;
+use super::commit::{Aside, Durability};
 use super::fault::StoreFault;
 use super::index::{IndexState, row};
 use super::layout::hex;
@@ -178,7 +178,7 @@ impl Verification<'_> {
             Verdict::Gone => Some(()),
             Verdict::Bad(damage, known) => {
                 if self.repair == Repair::Mend && damage != Damage::Unreadable {
-                    shared.set_rotten_aside(key, known.as_ref()).await;
+                    shared.set_rotten_aside(key, known.as_ref(), damage).await;
                     self.report.set_aside += 1;
                 }
                 self.tell(damage, hex(&key), known.map(|(key, _)| key))
@@ -336,10 +336,16 @@ impl Shared {
         self: &Arc<Self>,
         key: [u8; 32],
         known: Option<&(Key, u64)>,
+        damage: Damage,
     ) {
         self.io.faults.count(StoreFault::Rotten);
-        self.set_aside(&key, known.map(|(_, sequence)| *sequence))
-            .await;
+        self.set_aside(Aside {
+            file: &key,
+            key: known.map(|(key, _)| key),
+            sequence: known.map(|(_, sequence)| *sequence),
+            why: damage.word(),
+        })
+        .await;
     }
 
     /// Counts a body with the blocks that it takes; one that is gone is forgotten.

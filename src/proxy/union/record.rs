@@ -115,7 +115,7 @@ impl Records {
         } else if forgotten > 0 {
             let text = deliveries.write();
             if let Err(fault) = write_record(store, now, &key, text.into()).await {
-                tracing::warn!(?key, %fault, "who delivered a package could not be stored");
+                tracing::debug!(?key, %fault, "who delivered a package could not be stored");
             }
         }
         forgotten
@@ -168,7 +168,7 @@ impl Proxy {
             };
             let now = proxy.clock.now();
             if let Err(fault) = write_record(&proxy.store, now, &key, text.into()).await {
-                tracing::warn!(?key, %fault, "who delivered a package could not be stored");
+                tracing::debug!(?key, %fault, "who delivered a package could not be stored");
             }
         });
         member.to_owned()
@@ -187,13 +187,17 @@ async fn stored_record(store: &Store, key: &Key) -> Option<Deliveries> {
                     Some(Deliveries::default())
                 }
             },
+            Err(fault @ (StoreFault::Rotten | StoreFault::Truncated)) => {
+                store.quarantine(&stored, fault.word()).await;
+                Some(Deliveries::default())
+            }
             Err(fault) => {
-                tracing::warn!(?key, %fault, "who delivered a package cannot be read");
+                tracing::debug!(?key, %fault, "who delivered a package cannot be read");
                 None
             }
         },
         Lookup::Unavailable(fault) => {
-            tracing::warn!(?key, %fault, "the store cannot be asked");
+            tracing::debug!(?key, %fault, "the store cannot be asked");
             None
         }
     }

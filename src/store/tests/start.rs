@@ -221,7 +221,10 @@ async fn the_first_hit_after_a_start_has_the_body_checked_behind_it() {
     let file = OpenOptions::new().write(true).open(&path).unwrap();
     platform::write_all_at(&file, b"R", 0).unwrap();
     let store = rig.open_ready().await;
-    assert_eq!(body_of(&store, &key("rotten")).await, "Rotten");
+    let rotten = found(store.lookup(&key("rotten")).await);
+    // A part of it is what the disk gives; the whole is never read wrong.
+    assert_eq!(rotten.body.read(0..3).await.unwrap(), "Rot");
+    drop(rotten);
     assert_eq!(body_of(&store, &key("good")).await, "good");
     until(|| store.usage().quarantined == 1).await;
     assert!(is_absent(&store.lookup(&key("rotten")).await));

@@ -342,7 +342,7 @@ async fn transfer(pieces: Vec<Bytes>) -> Vec<u8> {
 async fn tokens_and_ordinary_slices_arrive_in_order_and_whole() {
     const LENGTH: usize = 9 << 20;
     let (file, content) = file(LENGTH);
-    let reservation = Reservation::new(file, LENGTH as u64).unwrap();
+    let reservation = Reservation::new(file, LENGTH as u64, || {}).unwrap();
     let token = |range: std::ops::Range<usize>| {
         reservation
             .token(range.start as u64..range.end as u64)
@@ -366,15 +366,24 @@ async fn tokens_and_ordinary_slices_arrive_in_order_and_whole() {
 
 #[tokio::test]
 #[cfg(target_os = "linux")]
-async fn a_file_that_was_cut_short_breaks_the_connection() {
+async fn a_file_that_was_cut_short_breaks_the_connection_and_whoever_keeps_it_is_told() {
     const LENGTH: usize = 1 << 20;
     let (file, content) = file(LENGTH);
-    let reservation = Reservation::new(Arc::clone(&file), LENGTH as u64).unwrap();
+    let told = Arc::new(AtomicUsize::new(0));
+    let teller = Arc::clone(&told);
+    let on_damage = move || {
+        teller.fetch_add(1, Relaxed);
+    };
+    let reservation = Reservation::new(Arc::clone(&file), LENGTH as u64, on_damage).unwrap();
+    let whole = || vec![reservation.token(0..LENGTH as u64).unwrap()];
+    assert!(transfer(whole()).await == content, "the bytes differ");
+    assert_eq!(told.load(Relaxed), 0);
     file.set_len(LENGTH as u64 / 2).unwrap();
-    let received = transfer(vec![reservation.token(0..LENGTH as u64).unwrap()]).await;
+    let received = transfer(whole()).await;
     assert!(
         received == content[..LENGTH / 2],
         "{} bytes",
         received.len()
     );
+    assert_eq!(told.load(Relaxed), 1);
 }
