@@ -1,6 +1,6 @@
 //! A file's bytes on their way to a client: from a stored body, from the file that a leader writes, or past the store.
 //!
-//! A store that fails in the middle ends no answer: the reader goes on with the upstream's own stream. Readers of what is
+//! A store that fails in the middle ends no answer: the reader goes on with the rest from the upstream. Readers of what is
 //! not checked yet never get the last 16 KiB before the verdict: if that is bad, their connections break and nobody
 //! holds a whole package that failed its checks (protocol fact 3.6.9).
 
@@ -8,11 +8,13 @@ use bytes::Bytes;
 
 use super::Proxy;
 use super::body::BodyError;
+use super::checks::sent_md5;
 use super::content::{ContentState, Want};
 use super::document::FlightKey;
 use super::failure::Failure;
 use super::outcome::Reason;
 use super::past::Past;
+use super::rescue::{Given, Rescue};
 use crate::flight::Ticket;
 use crate::store::{self, StoreFault, Stored};
 
@@ -48,14 +50,6 @@ enum Source {
         stored: Stored,
         rescue: Box<Rescue>,
     },
-}
-
-/// How to go on without the store: the same body again from the upstream, and how to tell that it is the same.
-#[derive(Clone, Debug)]
-pub(super) struct Rescue {
-    pub(super) proxy: Proxy,
-    pub(super) want: Want,
-    pub(super) identity: Identity,
 }
 
 /// A stored body, and how to go on should it turn out to be unreadable.
@@ -111,7 +105,7 @@ impl Live {
             length: Some(stored.body.len()),
             etag: validator.etag.clone(),
             last_modified: validator.last_modified.clone(),
-            md5: None,
+            md5: sent_md5(&stored.entry.headers),
         };
         let rescue = Box::new(Rescue {
             proxy,
@@ -152,7 +146,8 @@ impl Live {
             let step = match &mut self.source {
                 Source::Past(past) => past.next(self.at, self.end).await,
                 Source::Flight { ticket, body, .. } => {
-                    flight_step(ticket, body, self.at, self.end).await
+                    let start = self.part.map_or(0, |(start, ..)| start);
+                    flight_step(ticket, body, start, self.at, self.end).await
                 }
                 Source::Stored { stored, rescue } => {
                     stored_step(stored, rescue, self.at, self.end).await
@@ -173,31 +168,22 @@ impl Live {
         }
     }
 
-    /// The same body once more, past the store.
+    /// The same body, past the store.
     async fn rescued(&self) -> Result<Past, Reason> {
-        // Whoever has nothing yet may as well get another body of the promised length, unless it was promised a tag.
-        let (rescue, has_given) = match &self.source {
-            Source::Flight { rescue, .. } => {
+        let (rescue, body, given) = match &self.source {
+            Source::Flight { rescue, body, .. } => {
                 let start = self.part.map_or(0, |(start, ..)| start);
-                (rescue, self.at > start)
+                let given = if self.at > start {
+                    Given::Some
+                } else {
+                    Given::Nothing
+                };
+                (rescue, body, given)
             }
             Source::Past(_) => return Err(Reason::Store),
-            Source::Stored { rescue, .. } => (rescue, true),
+            Source::Stored { rescue, stored } => (rescue, &stored.body, Given::Some),
         };
-        let past = Box::pin(rescue.proxy.past_the_store(&rescue.want))
-            .await
-            .map_err(|failure| failure.reason())?;
-        let fits = if has_given {
-            past.identity.is_that_of(&rescue.identity)
-        } else {
-            past.identity.length == rescue.identity.length
-        };
-        if fits {
-            tracing::info!(key = ?rescue.want.ask.key, at = self.at, "a reader goes on without the store");
-            Ok(past)
-        } else {
-            Err(Reason::Store)
-        }
+        rescue.go_on(body, self.at, given).await
     }
 }
 
@@ -227,10 +213,10 @@ async fn stored_step(
     match stored.body.read(at..end.min(at + CHUNK_BYTES)).await {
         Ok(bytes) => Ok(Some(bytes)),
         Err(fault) => {
-            tracing::error!(key = ?stored.entry.key, %fault, "a stored body cannot be read");
+            tracing::debug!(key = ?stored.entry.key, %fault, "a stored body cannot be read");
             // One that is only late may be whole.
             if fault != StoreFault::Timeout {
-                rescue.proxy.store.quarantine(stored, "unreadable").await;
+                rescue.proxy.store.quarantine(stored, fault.word()).await;
             }
             Err(Reason::Store)
         }
@@ -241,6 +227,7 @@ async fn stored_step(
 async fn flight_step(
     ticket: &mut Ticket<FlightKey, ContentState>,
     body: &store::Body,
+    start: u64,
     at: u64,
     end: Option<u64>,
 ) -> Result<Option<Bytes>, Reason> {
@@ -254,6 +241,14 @@ async fn flight_step(
                 return Err(failure.reason());
             }
             ContentState::Streaming(streaming) => (streaming.may_give(end), false),
+            ContentState::Cut { written } => {
+                // What was written before can still be read. Whoever has nothing yet is better off with one whole body.
+                let free = free_of(*written, end);
+                if at == start || at >= free {
+                    return Err(Reason::Store);
+                }
+                (free, false)
+            }
             ContentState::Past(_) => return Err(Reason::Store),
             ContentState::Asking(_) => (0, false),
         };
@@ -271,6 +266,15 @@ async fn flight_step(
             return Ok(None);
         }
         ticket.changed().await.map_err(|_| Reason::Internal)?;
+    }
+}
+
+/// Offset behind the last byte that may be given before the verdict, of a body of which so much is written. `last` is
+/// where its reader's part ends, if known.
+pub(super) fn free_of(written: u64, last: Option<u64>) -> u64 {
+    match last {
+        Some(last) => written.min(last.saturating_sub(HOLD_BACK_BYTES)),
+        None => written.saturating_sub(HOLD_BACK_BYTES),
     }
 }
 

@@ -43,6 +43,7 @@ mod reads;
 mod recent;
 mod refusal;
 mod render;
+mod rescue;
 mod respond;
 pub mod route;
 mod rules;

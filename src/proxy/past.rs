@@ -12,6 +12,7 @@ use super::content::{Decoder, Framing, Head, Line, Resume, Want};
 use super::failure::Failure;
 use super::live::{HOLD_BACK_BYTES, Identity};
 use super::outcome::Reason;
+use super::rescue::Rescue;
 use crate::nuget::nupkg::{self, TAIL_BYTES, TailVerdict};
 use crate::upstream::ResponseBody;
 
@@ -79,6 +80,32 @@ impl Past {
             held: BytesMut::new(),
             held_at: 0,
             received: 0,
+            is_checked: false,
+        }
+    }
+
+    /// The rest of a body of which others give the first `at` bytes, whose digest this is.
+    pub(super) fn resumed(
+        rescue: &Rescue,
+        line: Line,
+        resume: Resume,
+        digest: md5::Md5,
+        at: u64,
+    ) -> Self {
+        let (proxy, want) = (rescue.proxy.clone(), rescue.want.clone());
+        Self {
+            line,
+            resume,
+            decoder: Decoder::Plain,
+            identity: rescue.identity.clone(),
+            origin: proxy.origin_of(&want.ask).host().to_owned(),
+            proxy,
+            want,
+            digest,
+            tail: Vec::new(),
+            held: BytesMut::new(),
+            held_at: at,
+            received: at,
             is_checked: false,
         }
     }
@@ -228,7 +255,8 @@ impl Past {
                 .check(std::io::Cursor::new(&self.tail))
                 .map_err(|fault| fault.to_string());
         }
-        if self.want.is_package() {
+        // Of the rest of a body there may be less; its digest has told then.
+        if self.want.is_package() && self.tail.len() >= TAIL_BYTES {
             match nupkg::check_tail(&self.tail, self.received) {
                 Ok(TailVerdict::Good | TailVerdict::Unknown) => {}
                 Err(fault) => return Err(fault.to_string()),

@@ -22,6 +22,7 @@ mod chain;
 mod clients;
 mod content;
 mod crawl;
+mod damage;
 mod discipline;
 mod drain;
 mod epochs;

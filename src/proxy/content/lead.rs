@@ -19,7 +19,7 @@ use crate::proxy::checks::{aged, conditional_of, kept, sent_md5};
 use crate::proxy::document::FlightKey;
 use crate::proxy::failure::Failure;
 use crate::proxy::fetch::status_failure;
-use crate::proxy::live::{HOLD_BACK_BYTES, Identity};
+use crate::proxy::live::{HOLD_BACK_BYTES, Identity, free_of};
 use crate::proxy::outcome::{Outcome, Reason};
 use crate::store::{self, StoreFault, Stored};
 use crate::upstream::{Accept, Conditional, FetchMethod, Fetched, Stake};
@@ -29,6 +29,11 @@ use crate::upstream::{Accept, Conditional, FetchMethod, Fetched, Stake};
 pub(in crate::proxy) enum ContentState {
     /// Whoever joins shares its place in the queue of the origin.
     Asking(Arc<Stake>),
+    /// The store failed in the middle: so many bytes can still be read from it, and the rest everybody asks for on their
+    /// own.
+    Cut {
+        written: u64,
+    },
     Done(Result<Landed, Failure>),
     /// The store cannot take it: everybody asks on their own, but for whoever takes the answer at hand.
     Past(Spare),
@@ -116,14 +121,21 @@ impl Head {
 impl ContentState {
     /// Whether there is a verdict.
     pub(super) fn is_landed(&self) -> bool {
-        matches!(self, Self::Done(_) | Self::Past(_) | Self::Refused(..))
+        match self {
+            Self::Cut { .. } | Self::Done(_) | Self::Past(_) | Self::Refused(..) => true,
+            Self::Asking(_) | Self::Streaming(_) => false,
+        }
     }
 
     /// Whether it is a verdict for another audience alone, which says nothing to this one.
     pub(super) fn is_for_another_than(&self, audience: &Audience) -> bool {
         match self {
             Self::Done(Ok(Landed::Absent(own))) | Self::Refused(own, _) => own != audience,
-            Self::Asking(_) | Self::Done(_) | Self::Past(_) | Self::Streaming(_) => false,
+            Self::Asking(_)
+            | Self::Cut { .. }
+            | Self::Done(_)
+            | Self::Past(_)
+            | Self::Streaming(_) => false,
         }
     }
 
@@ -143,10 +155,7 @@ impl ContentState {
 impl Streaming {
     /// Offset behind the last byte that a reader up to `end` may have before the verdict.
     pub(in crate::proxy) fn may_give(&self, end: Option<u64>) -> u64 {
-        let last = end.or(self.head.identity.length);
-        last.map_or(self.written.saturating_sub(HOLD_BACK_BYTES), |last| {
-            self.written.min(last.saturating_sub(HOLD_BACK_BYTES))
-        })
+        free_of(self.written, end.or(self.head.identity.length))
     }
 }
 
@@ -222,8 +231,15 @@ impl Proxy {
                 Err(failure)
             }
             Err(Setback::Store(fault, spare)) => {
-                tracing::warn!(key = ?want.ask.key, %fault, "a file could not be stored");
-                lead.finish(ContentState::Past(spare));
+                tracing::debug!(key = ?want.ask.key, %fault, "a file could not be stored");
+                let written = match &*lead.now() {
+                    ContentState::Streaming(streaming) => Some(streaming.written),
+                    _ => None,
+                };
+                lead.finish(match written {
+                    Some(written) => ContentState::Cut { written },
+                    None => ContentState::Past(spare),
+                });
                 return;
             }
         };

@@ -50,7 +50,7 @@ impl Proxy {
             Ok::<_, StoreFault>(writer)
         };
         let writer = written.await.map_err(|fault| {
-            tracing::warn!(key = ?want.ask.key, %fault, "a manifest could not be stored");
+            tracing::debug!(key = ?want.ask.key, %fault, "a manifest could not be stored");
             Failure::Internal("the store takes no manifest")
         })?;
         let stored = writer.publish(Draft {
@@ -107,9 +107,12 @@ impl Proxy {
             }
             ContentState::Done(Ok(Landed::Absent(_))) => Ok(None),
             ContentState::Done(Err(failure)) | ContentState::Refused(_, failure) => Err(failure),
-            ContentState::Asking(_) | ContentState::Past(_) | ContentState::Streaming(_) => Err(
-                Failure::Internal("the store takes no package to read a manifest from"),
-            ),
+            ContentState::Asking(_)
+            | ContentState::Cut { .. }
+            | ContentState::Past(_)
+            | ContentState::Streaming(_) => Err(Failure::Internal(
+                "the store takes no package to read a manifest from",
+            )),
         }
     }
 }

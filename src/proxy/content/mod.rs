@@ -29,14 +29,15 @@ pub(super) use self::line::Line;
 pub(super) use self::partials::Partials;
 pub(super) use self::proven::ProofState;
 pub(super) use self::recheck::{AGAIN_AFTER_GONE, MAX_AT_ONCE, MAX_WAITING, Purpose};
-pub(super) use self::resume::Resume;
+pub(super) use self::resume::{Resume, Stop};
 use super::Proxy;
 use super::document::{Ask, FlightKey, Missing, why};
 use super::failure::Failure;
 use super::fetch::status_failure;
-use super::live::{Live, Rescue, lost};
+use super::live::{Live, lost};
 use super::outcome::{Outcome, Reason};
 use super::past::{Past, PastFault};
+use super::rescue::Rescue;
 use super::respond::Facts;
 use super::route::{Class, Content};
 use crate::cache::decision::{Decision, Demand, decide};
@@ -334,6 +335,10 @@ impl Proxy {
                     self.note_refusal(want, &failure);
                 }
                 Err(failure)
+            }
+            ContentState::Cut { .. } => {
+                drop(ticket);
+                self.deliver_past(want, framing, &Spare::default()).await
             }
             ContentState::Past(spare) => {
                 drop(ticket);

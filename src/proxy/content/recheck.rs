@@ -183,6 +183,7 @@ impl Proxy {
             }
             ContentState::Done(Ok(Landed::Resumed(_) | Landed::Stored(..))) => Finding::Changed,
             ContentState::Asking(_)
+            | ContentState::Cut { .. }
             | ContentState::Done(Err(_))
             | ContentState::Past(_)
             | ContentState::Refused(..)

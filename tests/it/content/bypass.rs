@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use http::Version;
 use sluice::store::{Fault, Probe, Step};
 
+use super::resume::ranges;
 use super::{HOLD_BACK, NAME, PATH, big, file, gated, origin, place};
 use crate::harness::fixture::{MODIFIED, package};
 use crate::harness::{Act, Ask, Framing, Gate, Reply, TestProxy, pass, seconds};
@@ -36,6 +37,16 @@ impl Faults {
     fn met(&self) -> usize {
         self.met.load(Ordering::Relaxed)
     }
+}
+
+/// The first byte of a range.
+fn first_byte(range: &String) -> Option<usize> {
+    range
+        .strip_prefix("bytes=")?
+        .split('-')
+        .next()?
+        .parse()
+        .ok()
 }
 
 const FULL: (Step, Fault) = (Step::Reserve, Fault::Io(ErrorKind::StorageFull));
@@ -199,17 +210,20 @@ async fn ten_readers_of_a_failing_disk(whole: &[u8], first: Reply, then: Act) ->
     }
     assert!(faults.met() > 0);
     outcomes.asked = proxy.origin.count(NAME);
+    outcomes.parts = ranges(&proxy).iter().filter_map(first_byte).collect();
     faults.set(&[]);
     proxy.origin.on(&place(), file(whole));
     assert_eq!(proxy.get(PATH).await.expect("miss").body, whole);
     outcomes
 }
 
-#[derive(Debug, Default, Eq, PartialEq)]
+#[derive(Debug, Default)]
 struct Outcomes {
     whole: usize,
     broken: usize,
     asked: usize,
+    /// First bytes of the parts that were asked for.
+    parts: Vec<usize>,
 }
 
 #[tokio::test(start_paused = true)]
@@ -217,12 +231,40 @@ async fn when_the_disk_fails_in_the_middle_all_readers_go_on_without_it() {
     let whole = big(1_500_000);
     let reply = file(&whole);
     let outcomes = ten_readers_of_a_failing_disk(&whole, reply.clone(), reply.into()).await;
-    let expected = Outcomes {
-        whole: 10,
-        broken: 0,
-        asked: 11,
-    };
-    assert_eq!(outcomes, expected);
+    assert_eq!((outcomes.whole, outcomes.broken), (10, 0));
+    assert_eq!(outcomes.asked, 11);
+}
+
+#[tokio::test(start_paused = true)]
+async fn when_the_disk_fails_in_the_middle_readers_ask_for_the_rest_alone() {
+    let whole = big(1_500_000);
+    let reply = file(&whole).ranges();
+    let outcomes = ten_readers_of_a_failing_disk(&whole, reply.clone(), reply.into()).await;
+    assert_eq!((outcomes.whole, outcomes.broken), (10, 0));
+    assert_eq!(outcomes.asked, 11);
+    // Whoever had nothing yet asks for its own part, or for the whole if nothing is there before it.
+    let mut parts = outcomes.parts;
+    parts.sort_unstable();
+    assert_eq!((parts.len(), parts[0]), (8, 100_000));
+    for first in &parts[1..] {
+        assert!((500_000..800_000).contains(first), "{first}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rest_of_another_body_is_given_to_nobody() {
+    let whole = big(1_500_000);
+    let mut other = whole.clone();
+    other[1_000_000] ^= 1;
+    // The rest comes from a body that calls itself the same and is not.
+    let digest = file(&whole).value("content-md5").unwrap().to_owned();
+    let etag = file(&whole).value("etag").unwrap().to_owned();
+    let other = Reply::file(other)
+        .header("ETag", &etag)
+        .header("Content-MD5", &digest)
+        .ranges();
+    let outcomes = ten_readers_of_a_failing_disk(&whole, file(&whole), other.into()).await;
+    assert_eq!((outcomes.whole, outcomes.broken), (0, 10));
 }
 
 #[tokio::test(start_paused = true)]

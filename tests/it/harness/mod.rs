@@ -24,7 +24,7 @@ use sluice::telemetry::Telemetry;
 use sluice::upstream::{self, Product, Upstream};
 use tempfile::TempDir;
 
-pub(crate) use self::client::{Ask, Reply as Answered, Wire};
+pub(crate) use self::client::{Ask, Opened, Reply as Answered, Wire};
 pub(crate) use self::origin::{Door, Origin, Seen};
 pub(crate) use self::reply::{Act, Ending, Framing, Gate, Reply};
 

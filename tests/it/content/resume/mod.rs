@@ -14,7 +14,7 @@ use crate::harness::fixture::manifest;
 use crate::harness::{Reply, Seen, TestProxy};
 
 /// Ranges that the upstream was asked for, in order; empty where it was asked for the whole.
-fn ranges(proxy: &TestProxy) -> Vec<String> {
+pub(super) fn ranges(proxy: &TestProxy) -> Vec<String> {
     let range = |seen: &Seen| seen.header("range").unwrap_or_default().to_owned();
     proxy.origin.seen(NAME).iter().map(range).collect()
 }
