@@ -3,6 +3,7 @@
 //! Everything that needs the wall clock is handed a [`Clock`]; everything that needs a monotonic instant asks it too, so
 //! that a test moves both with one `tokio::time::sleep`. It refuses to do anything but tell the time.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::time::Instant;
@@ -17,7 +18,8 @@ pub struct Clock {
 enum Source {
     /// Wall time derived from tokio's instant, so that a paused runtime moves both.
     Simulated {
-        start: SystemTime,
+        /// What it shows at `base`; jumps move it.
+        start: Arc<Mutex<SystemTime>>,
         base: Instant,
     },
     System,
@@ -37,7 +39,7 @@ impl Clock {
     pub fn simulated(start: SystemTime) -> Self {
         Self {
             source: Source::Simulated {
-                start,
+                start: Arc::new(Mutex::new(start)),
                 base: Instant::now(),
             },
         }
@@ -47,12 +49,22 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> SystemTime {
         match &self.source {
-            Source::Simulated { start, base } => *start + base.elapsed(),
+            Source::Simulated { start, base } => {
+                *start.lock().unwrap_or_else(PoisonError::into_inner) + base.elapsed()
+            }
             #[expect(
                 clippy::disallowed_methods,
                 reason = "this is the one place that reads the machine's clock"
             )]
             Source::System => SystemTime::now(),
+        }
+    }
+
+    /// Sets the wall-clock time of a simulated clock and its clones, as a time server does; instants go on. The machine's
+    /// clock is left alone.
+    pub fn set(&self, now: SystemTime) {
+        if let Source::Simulated { start, base } = &self.source {
+            *start.lock().unwrap_or_else(PoisonError::into_inner) = now - base.elapsed();
         }
     }
 

@@ -89,7 +89,7 @@ pub fn decide(
     // An absence said after the stored body was confirmed: the body is not the answer any more while the upstream can
     // be asked.
     let gone = absence.is_some_and(|absence| absence.last_at >= entry.validated_at);
-    let fresh = !gone && policy.fresh_until(entry, gate).is_ahead(now);
+    let fresh = !gone && policy.fresh_until(entry, gate, now).is_ahead(now);
     match (fresh, demand, reach) {
         (true, Demand::None | Demand::StoredOnly, _) => Decision::Hit,
         (_, Demand::StoredOnly, _)
@@ -130,7 +130,7 @@ mod tests {
     use super::*;
     use crate::cache::entry::UpstreamValidator;
     use crate::cache::epoch::Epoch;
-    use crate::cache::freshness::{FreshFor, OldAbsence};
+    use crate::cache::freshness::{FreshFor, OldAbsence, is_fresh};
     use crate::cache::key::{Key, Parts};
 
     const DAY: u64 = 86_400;
@@ -352,7 +352,26 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_goes_back_keeps_what_is_fresh_fresh() {
-        Case::of(Some(entry(100, 5)), None, 0).all(Decision::Hit, Decision::Hit, Decision::Hit);
+    fn a_clock_that_goes_back_keeps_what_is_fresh_fresh_for_as_long_again_at_most() {
+        let hit = Decision::Hit;
+        Case::of(Some(entry(100, 5)), None, 40).all(hit, hit, hit);
+        let (ask, stale) = (Decision::Revalidate, Decision::Stale);
+        Case::of(Some(entry(100, 5)), None, 39).all(ask, stale, stale);
+        let absent = Decision::Absent;
+        Case::of(None, Some(absence(100, 100, 5)), 90).all(absent, absent, absent);
+        let (ask, stale) = (Decision::RevalidateAbsence, Decision::AbsentStale);
+        Case::of(None, Some(absence(100, 100, 5)), 89).all(ask, stale, stale);
+        let long_ago = Case::of(None, Some(absence(7 * DAY + 1, 7 * DAY + 1, 5)), 0);
+        long_ago.all(Decision::Fetch, Decision::Fetch, Decision::Refuse);
+        // A push that a clock ahead of this one told of makes nothing short-lived now.
+        let mut case = Case::of(Some(entry(100, 5)), None, 130);
+        case.gate.published_at = Some(at(DAY));
+        case.all(hit, hit, hit);
+    }
+
+    #[test]
+    fn an_answer_in_memory_obeys_the_same_rule() {
+        let fresh = |now| is_fresh(at(100), at(160), at(now));
+        assert_eq!([39, 40, 159, 160].map(fresh), [false, true, true, false]);
     }
 }

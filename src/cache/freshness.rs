@@ -50,23 +50,29 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// When `entry` stops being fresh. The past if its epoch is old.
+    /// When `entry` stops being fresh. The past if its epoch is old, or if it was confirmed by a clock that was further
+    /// ahead than it would be fresh.
     #[must_use]
-    pub fn fresh_until(&self, entry: &Entry, gate: &Gate) -> Deadline {
+    pub fn fresh_until(&self, entry: &Entry, gate: &Gate, now: SystemTime) -> Deadline {
+        const PAST: Deadline = Deadline::At(SystemTime::UNIX_EPOCH);
         if entry.epoch < gate.epoch {
-            return Deadline::At(SystemTime::UNIX_EPOCH);
+            return PAST;
         }
         match self.fresh_for {
             FreshFor::Ever => Deadline::Never,
             FreshFor::Time(time) => {
                 let published = gate
                     .published_at
-                    .filter(|&published_at| entry.validated_at < published_at + PUBLISH_WINDOW);
+                    .filter(|&published_at| entry.validated_at < published_at + PUBLISH_WINDOW)
+                    .filter(|&published_at| !is_beyond(published_at, PUBLISH_WINDOW, now));
                 let time = if published.is_some() {
                     time.min(FRESH_AFTER_PUBLISH)
                 } else {
                     time
                 };
+                if is_beyond(entry.validated_at, time, now) {
+                    return PAST;
+                }
                 Deadline::At(entry.validated_at + time)
             }
         }
@@ -124,7 +130,21 @@ pub fn is_confirmed(absence: &Absence) -> bool {
         .is_ok_and(|between| between >= ABSENCE_CONFIRMED_AFTER)
 }
 
-/// Whether `now` lies in the `limit` after `start`. A clock that went back counts as no time passed.
-fn within(start: SystemTime, limit: Duration, now: SystemTime) -> bool {
-    now.duration_since(start).unwrap_or_default() < limit
+/// Whether what was confirmed at `validated_at`, and so is fresh until `deadline`, is fresh now.
+#[must_use]
+pub fn is_fresh(validated_at: SystemTime, deadline: SystemTime, now: SystemTime) -> bool {
+    let fresh_for = deadline.duration_since(validated_at).unwrap_or_default();
+    now < deadline && !is_beyond(validated_at, fresh_for, now)
+}
+
+/// Whether `now` lies in the `limit` after `start`. A clock that went back counts as no time passed, unless it went back
+/// by more than the limit: else what was told by a clock that was years ahead would hold for years.
+#[must_use]
+pub fn within(start: SystemTime, limit: Duration, now: SystemTime) -> bool {
+    now.duration_since(start).unwrap_or_default() < limit && !is_beyond(start, limit, now)
+}
+
+/// Whether `time` lies more than `limit` ahead of `now`.
+pub(super) fn is_beyond(time: SystemTime, limit: Duration, now: SystemTime) -> bool {
+    time.duration_since(now).is_ok_and(|ahead| ahead > limit)
 }

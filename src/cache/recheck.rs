@@ -5,8 +5,10 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::freshness::is_beyond;
+
 /// Whether something that the upstream last confirmed at `validated_at` is due: `every` so often, and once after
-/// `changed_at`. A clock that went back makes nothing due.
+/// `changed_at`. A clock that went back makes nothing due, unless it went back by more than that.
 #[must_use]
 pub fn is_due(
     validated_at: SystemTime,
@@ -15,7 +17,9 @@ pub fn is_due(
     now: SystemTime,
 ) -> bool {
     let age = now.duration_since(validated_at).unwrap_or_default();
-    age >= every || changed_at.is_some_and(|changed_at| validated_at < changed_at)
+    age >= every
+        || is_beyond(validated_at, every, now)
+        || changed_at.is_some_and(|changed_at| validated_at < changed_at)
 }
 
 #[cfg(test)]
@@ -37,6 +41,7 @@ mod tests {
         check(None, 1099, false);
         check(None, 1100, true);
         check(None, 900, false);
+        check(None, 899, true);
         check(Some(1000), 1001, false);
         check(Some(999), 1001, false);
         check(Some(1001), 1002, true);

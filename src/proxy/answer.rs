@@ -19,6 +19,7 @@ use super::view::{Query, Seen};
 use super::{Proxy, Snapshot};
 use crate::cache::decision::Demand;
 use crate::cache::epoch::Epoch;
+use crate::cache::freshness;
 use crate::nuget::id::PackageId;
 use crate::store::Answer;
 
@@ -167,7 +168,7 @@ impl Proxy {
 }
 
 impl Snapshot {
-    /// An answer in memory that is fresh: one comparison of deadline and epoch.
+    /// An answer in memory that is fresh: a comparison of times and one of epochs.
     pub(super) fn current_answer(
         &self,
         feeds: &[Arc<Feed>],
@@ -177,7 +178,9 @@ impl Snapshot {
     ) -> Option<Arc<Answer>> {
         let answer = self.store.answers().get(key)?;
         let gate = self.gate_of(feeds, id, class);
-        let is_current = self.clock.now() < answer.deadline && answer.epoch >= gate;
+        let is_current =
+            freshness::is_fresh(answer.validated_at, answer.deadline, self.clock.now())
+                && answer.epoch >= gate;
         let may_see = || feeds.iter().all(|feed| self.may_see(feed, id, class));
         (is_current && may_see()).then_some(answer)
     }

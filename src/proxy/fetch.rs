@@ -64,7 +64,7 @@ impl Proxy {
             && ask
                 .feed
                 .policy(ask.class)
-                .fresh_until(&stored.entry, &self.gate(ask))
+                .fresh_until(&stored.entry, &self.gate(ask), self.clock.now())
                 .is_ahead(self.clock.now())
             && self.store.absence(&ask.own_key()).await.is_none()
             && self.standing(ask).await.is_good()
@@ -145,7 +145,7 @@ impl Proxy {
         };
         let (gate, policy) = (self.gate(ask), ask.feed.policy(ask.class));
         let was_fresh = policy
-            .fresh_until(&old.entry, &gate)
+            .fresh_until(&old.entry, &gate, self.clock.now())
             .is_ahead(self.clock.now());
         if !was_fresh || gate.epoch != epoch {
             return epoch;
@@ -396,7 +396,8 @@ impl Proxy {
             .absence(&ask.own_key())
             .await
             .filter(|before| before.epoch >= epoch);
-        let first_at = before.map_or(now, |before| before.first_at);
+        // Of a clock that was ahead, the earlier time says nothing.
+        let first_at = before.map_or(now, |before| before.first_at.min(now));
         let absence = Absence {
             status,
             epoch,

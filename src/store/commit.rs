@@ -197,7 +197,7 @@ impl Shared {
                 continue;
             };
             if let Some(stored) = self.overlay.waiting(key, change.stamp) {
-                self.handles.insert(&stored, Found::Row);
+                self.handles.insert(&stored, Found::Row, self.clock.now());
                 self.overlay.settle(key, change.stamp);
             }
         }

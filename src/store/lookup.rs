@@ -155,7 +155,7 @@ impl Shared {
         if let Some(newer) = self.overlay.find(&stored.entry.key) {
             return newer;
         }
-        self.handles.insert(&stored, found);
+        self.handles.insert(&stored, found, self.clock.now());
         self.check_once(&stored);
         stored
     }

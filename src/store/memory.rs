@@ -183,8 +183,9 @@ impl Handles {
         .flatten()
     }
 
-    /// Holds an entry, unless its body is deleted or a newer one is held.
-    pub(super) fn insert(&self, stored: &Stored, found: Found) {
+    /// Holds an entry, unless its body is deleted or a newer one is held. What a clock that was ahead confirmed later than
+    /// `now` is not newer.
+    pub(super) fn insert(&self, stored: &Stored, found: Found, now: SystemTime) {
         let key = stored.entry.key.bytes();
         let _ = self.with(key, |shard| {
             if stored.body.is_retired() {
@@ -192,7 +193,10 @@ impl Handles {
             }
             if let Some(slot) = shard.slots.get_mut(key) {
                 let rank = |stored: &Stored| (stored.entry.sequence, stored.entry.validated_at);
-                if rank(&slot.stored) <= rank(stored) || matches!(slot.found, Found::Probed(_)) {
+                let is_ahead = slot.stored.entry.sequence == stored.entry.sequence
+                    && slot.stored.entry.validated_at > now;
+                let is_no_newer = is_ahead || rank(&slot.stored) <= rank(stored);
+                if is_no_newer || matches!(slot.found, Found::Probed(_)) {
                     slot.stored = stored.clone();
                     slot.found = found;
                 }

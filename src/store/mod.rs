@@ -225,7 +225,8 @@ impl Store {
         self.shared.holds(keys).await
     }
 
-    /// Begins a new body: draws its sequence, holds room for it and creates its temporary file.
+    /// Begins a new body: draws its sequence, holds room for it and creates its temporary file. Who does so has looked the
+    /// key up before: else, under a clock that went back, the sequence may be below that of the stored body, which stays.
     ///
     /// # Errors
     /// [`StoreFault::NoRoom`] if eviction cannot make room or the store does not know yet how full it is, else what the
@@ -267,7 +268,8 @@ impl Store {
         if shared.overlay.len() < MAX_CHANGES {
             shared.send_change(&changed);
         }
-        shared.handles.insert(&changed, memory::Found::Row);
+        let now = shared.clock.now();
+        shared.handles.insert(&changed, memory::Found::Row, now);
     }
 
     /// Deletes what is stored under a key; durable when this returns.

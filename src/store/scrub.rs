@@ -134,6 +134,8 @@ pub(super) async fn run(shared: Arc<Shared>) {
             continue;
         };
         let now = shared.clock.now();
+        // After a clock that went back, its times would be waited for.
+        pass.began = pass.began.min(now);
         if let Ok(left) = pass.due(every).duration_since(now)
             && !left.is_zero()
         {

@@ -20,6 +20,7 @@ mod catalog;
 mod certificates;
 mod chain;
 mod clients;
+mod clock_jumps;
 mod content;
 mod crawl;
 mod damage;

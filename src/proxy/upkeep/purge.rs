@@ -219,7 +219,7 @@ impl Staleness {
             }
             Kept::Entry(entry) => {
                 let gate = self.gate(key, class);
-                !policy.fresh_until(entry, &gate).is_ahead(now)
+                !policy.fresh_until(entry, &gate, now).is_ahead(now)
             }
         }
     }

@@ -152,7 +152,7 @@ impl Proxy {
         let now = self.clock.now();
         let left = match feed
             .policy(ask.class)
-            .fresh_until(&document.entry, &self.gate(ask))
+            .fresh_until(&document.entry, &self.gate(ask), now)
         {
             Deadline::At(time) if outcome != Outcome::Stale => {
                 time.duration_since(now).unwrap_or(UNCONFIRMED_MODEL)
@@ -269,10 +269,11 @@ impl Proxy {
                 outcome,
                 reason,
             } => {
-                let deadline = ask
-                    .feed
-                    .policy(ask.class)
-                    .fresh_until(&document.entry, &self.gate(ask));
+                let deadline = ask.feed.policy(ask.class).fresh_until(
+                    &document.entry,
+                    &self.gate(ask),
+                    self.clock.now(),
+                );
                 Seen::Shown(Shown {
                     how,
                     sources: vec![document],

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{How, Query, Seen, Shown};
 use crate::cache::decision::Demand;
-use crate::cache::freshness::Deadline;
+use crate::cache::freshness::{self, Deadline};
 use crate::nuget::id::PackageId;
 use crate::nuget::registration::{self, Page, Registration};
 use crate::nuget::version::Version;
@@ -139,7 +139,8 @@ impl Proxy {
                 named_at = named_at.max(index.entry.validated_at);
             }
         }
-        if self.clock.since(named_at) < ask.feed.settings.freshness.page_named {
+        let page_named = ask.feed.settings.freshness.page_named;
+        if freshness::within(named_at, page_named, self.clock.now()) {
             self.read(stored).await
         } else {
             None

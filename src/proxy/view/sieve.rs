@@ -169,7 +169,8 @@ impl Proxy {
                 let held = match obtained {
                     Ok(Obtained::Document { document, .. }) => {
                         let policy = ask.feed.policy(ask.class);
-                        let until = policy.fresh_until(&document.entry, &self.gate(ask));
+                        let until =
+                            policy.fresh_until(&document.entry, &self.gate(ask), self.clock.now());
                         deadline = deadline.min(until);
                         let read = self.apart(document.text.len(), move || versions_of(&document));
                         Outside::Holds(read.await?)

@@ -76,7 +76,7 @@ impl Proxy {
         {
             // It stands in for another only as long as the index says so.
             let policy = query.feed.policy(index.class);
-            let until = policy.fresh_until(&document.entry, &self.gate(&index));
+            let until = policy.fresh_until(&document.entry, &self.gate(&index), self.clock.now());
             shown.deadline = shown.deadline.min(until);
         }
         Ok(seen)
@@ -199,9 +199,11 @@ impl Proxy {
             return Ok(TRY_AGAIN);
         };
         self.tell_age(feed, self.clock.since(document.entry.validated_at));
-        let until = source
-            .policy(ask.class)
-            .fresh_until(&document.entry, &self.gate(&ask));
+        let until = source.policy(ask.class).fresh_until(
+            &document.entry,
+            &self.gate(&ask),
+            self.clock.now(),
+        );
         Ok(match until {
             Deadline::At(time) if outcome != Outcome::Stale => {
                 time.duration_since(self.clock.now()).unwrap_or(TRY_AGAIN)

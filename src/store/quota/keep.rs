@@ -83,7 +83,7 @@ pub(in crate::store) struct Shortage {
 impl Quota {
     /// Tells what hour it is, in hours since 1970.
     pub(in crate::store) fn set_hour(&self, hour: u32) {
-        self.hour.fetch_max(hour, Ordering::Relaxed);
+        self.hour.store(hour, Ordering::Relaxed);
     }
 
     pub(super) fn hour(&self) -> u32 {
@@ -114,7 +114,7 @@ impl Quota {
         let mut recent = self.lock_recent();
         let is_early = recent
             .warned
-            .is_some_and(|warned| hour < warned + DAY_HOURS);
+            .is_some_and(|warned| (warned..warned + DAY_HOURS).contains(&hour));
         if is_early || recent.lately.is_empty() {
             return None;
         }

@@ -272,16 +272,16 @@ impl Quota {
         slot.uses = slot.uses.max(USES_FOR_MAIN + 1);
     }
 
-    /// Counts a use; answers whether it is worth a row: the last that was written is at least an hour old.
+    /// Counts a use; answers whether it is worth a row: the last that was written is at least an hour old, or of a clock
+    /// that was ahead.
     pub(super) fn note_use(&self, key: &[u8; 32], hour: u32) -> bool {
         let mut table = self.lock();
         let Some(slot) = table.slot_of(key) else {
             return false;
         };
         slot.uses = (slot.uses + 1).min(MAX_USES);
-        let due = slot.noted_hour < hour;
-        slot.noted_hour = slot.noted_hour.max(hour);
-        slot.used_hour = slot.used_hour.max(hour);
+        let due = slot.noted_hour != hour;
+        (slot.noted_hour, slot.used_hour) = (hour, hour);
         slot.seen = Seen::Here;
         due
     }

@@ -129,6 +129,23 @@ fn a_use_is_written_at_most_hourly() {
     assert!(!quota.note_use(&key(0), 500));
     assert!(quota.note_use(&key(0), 501));
     assert!(!quota.note_use(&key(9), 500));
+    // The clock was ahead.
+    assert!(quota.note_use(&key(0), 90_000));
+    assert!(quota.note_use(&key(0), 502));
+    assert!(!quota.note_use(&key(0), 502));
+}
+
+#[test]
+fn a_clock_that_was_ahead_makes_nothing_old_that_is_in_use() {
+    let quota = filled(80_000, 10);
+    quota.set_hour(90_000);
+    quota.set_hour(1000);
+    for n in 0..4 {
+        quota.note_use(&key(n), 1000);
+        quota.note_use(&key(n), 1000);
+    }
+    assert_eq!(quota.unused(24_576, 10).len(), 6);
+    assert!(quota.unused(24_577, 10).is_empty());
 }
 
 #[test]
