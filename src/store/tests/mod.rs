@@ -5,6 +5,7 @@ mod crash;
 mod damage;
 mod eviction;
 mod faults;
+mod formats;
 mod marks;
 mod partial;
 mod pins;
