@@ -46,7 +46,7 @@ fn is_silent(stream: &mut TcpStream, time: Duration) -> bool {
 
 /// Says loudly that the machine does not allow a test.
 #[expect(clippy::print_stderr, reason = "whoever runs the tests must see it")]
-fn skipped(why: &str) {
+pub(crate) fn skipped(why: &str) {
     eprintln!("SKIPPED: {why}");
 }
 

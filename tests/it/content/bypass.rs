@@ -40,7 +40,7 @@ impl Faults {
 }
 
 /// The first byte of a range.
-fn first_byte(range: &String) -> Option<usize> {
+fn first_byte(range: &str) -> Option<usize> {
     range
         .strip_prefix("bytes=")?
         .split('-')
@@ -210,7 +210,10 @@ async fn ten_readers_of_a_failing_disk(whole: &[u8], first: Reply, then: Act) ->
     }
     assert!(faults.met() > 0);
     outcomes.asked = proxy.origin.count(NAME);
-    outcomes.parts = ranges(&proxy).iter().filter_map(first_byte).collect();
+    outcomes.parts = ranges(&proxy)
+        .iter()
+        .filter_map(|range| first_byte(range))
+        .collect();
     faults.set(&[]);
     proxy.origin.on(&place(), file(whole));
     assert_eq!(proxy.get(PATH).await.expect("miss").body, whole);

@@ -2,14 +2,17 @@
 //! found, counted, told of once and fetched again.
 
 #[cfg(target_os = "linux")]
+mod of_a_machine;
+#[cfg(target_os = "linux")]
 mod of_a_process;
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use http::{Method, Version};
-use sluice::store::{Probe, Step, StoreFault};
+use sluice::store::{Fault, Probe, Step, StoreFault};
 
 use crate::harness::fixture::{
     FLAT, LIST, LIST_ASKED, MODIFIED, content_path, nuget_like, package,
@@ -279,4 +282,36 @@ async fn a_deleted_file_goes_on_to_its_readers_and_is_fetched_again_for_others()
     assert_eq!(proxy.origin.count(NAME), 2);
     assert_eq!(faults(&proxy, StoreFault::Missing), 1);
     assert_eq!(log.lines_with("was deleted by somebody else").len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn on_a_folder_that_became_read_only_requests_go_on_and_the_log_says_so_once() {
+    let whole = package(ID, "1.0.0", 1 << 20);
+    let switch = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&switch);
+    let proxy = TestProxy::with(origin(&whole), |setup| {
+        setup.store.probe = Some(Probe::new(move |step| {
+            let reads = matches!(step, Step::IndexRead | Step::Open | Step::Read);
+            let fails = !reads && seen.load(Ordering::SeqCst);
+            fails.then_some(Fault::Io(ErrorKind::ReadOnlyFilesystem))
+        }));
+    })
+    .await;
+    let path = format!("/v3/flatcontainer/{}", content_path("Sample.One", "1.0.0"));
+    let small = proxy.get(&path).await.expect("miss").body;
+    pass(seconds(1)).await;
+    let log = Log::listen();
+    switch.store(true, Ordering::SeqCst);
+    for _ in 0..20 {
+        assert_eq!(proxy.get(&path).await.expect("hit").body, small);
+        assert!(proxy.get(PATH).await.expect("bypass.store").body == whole);
+        assert_eq!(proxy.get(LIST).await.status, 200);
+        pass(seconds(10)).await;
+    }
+    let told = log.lines_with("the store fails");
+    assert_eq!(told.len(), 1, "{told:#?}");
+    switch.store(false, Ordering::SeqCst);
+    proxy.get(PATH).await.expect("miss");
+    pass(seconds(1)).await;
+    assert!(proxy.get(PATH).await.expect("hit").body == whole);
 }

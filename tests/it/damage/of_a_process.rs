@@ -1,10 +1,15 @@
 //! Files cut while the binary sends them over real sockets: by `sendfile`, over TLS, over HTTP/2.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the upstream of a process must not wait for a test"
+)]
+
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -15,7 +20,7 @@ use rustls::pki_types::{CertificateDer, ServerName};
 
 use super::{ID, PATH, body_of, cut};
 use crate::harness::Reply;
-use crate::harness::fixture::{content_path, package, service_index};
+use crate::harness::fixture::{package, service_index};
 use crate::harness::secure::{connector, write_pair};
 use crate::process::{Running, get, sluice};
 
@@ -27,112 +32,136 @@ const HALF: usize = LENGTH / 2;
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// An upstream on loopback that has the package, until it is told to refuse everybody.
-struct Upstream {
-    index: String,
+pub(super) struct Upstream {
+    pub(super) index: String,
     refuses: Arc<AtomicBool>,
+    served: Arc<Served>,
+}
+
+/// What an upstream has, and what it was asked for.
+struct Served {
+    index: String,
+    whole: Vec<u8>,
+    digest: String,
+    asked: Mutex<Vec<String>>,
 }
 
 impl Upstream {
     fn start(whole: Vec<u8>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
-        let flat = format!("{base}/flat/");
-        let index = service_index(&[("PackageBaseAddress/3.0.0", &flat)]);
         let digest = Reply::file(whole.clone()).md5();
-        let digest = format!("Content-MD5: {}\r\n", digest.value("content-md5").unwrap());
+        let served = Arc::new(Served {
+            index: service_index(&[(
+                "PackageBaseAddress/3.0.0",
+                &format!("{base}/v3/flatcontainer/"),
+            )]),
+            digest: format!("Content-MD5: {}\r\n", digest.value("content-md5").unwrap()),
+            whole,
+            asked: Mutex::default(),
+        });
         let refuses = Arc::new(AtomicBool::new(false));
-        let (place, refused) = (
-            format!("/flat/{}", content_path(ID, "1.0.0")),
-            Arc::clone(&refuses),
-        );
+        let (serving, refused) = (Arc::clone(&served), Arc::clone(&refuses));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let stream = stream.unwrap();
-                if refused.load(Ordering::Relaxed) {
-                    continue;
-                }
-                // One after the other: each answer ends its connection.
-                let _ = answer(stream, |path| match path {
-                    "/index.json" => Some((index.as_bytes(), "")),
-                    path if path == place => Some((&whole, &digest)),
-                    _ => None,
-                });
+                let (serving, refused) = (Arc::clone(&serving), Arc::clone(&refused));
+                std::thread::spawn(move || serving.serve(stream, &refused));
             }
         });
         Self {
             index: format!("{base}/index.json"),
             refuses,
+            served,
+        }
+    }
+
+    /// How often a path was asked for.
+    pub(super) fn asked(&self, path: &str) -> usize {
+        let asked = self.served.asked.lock().unwrap();
+        asked.iter().filter(|found| *found == path).count()
+    }
+}
+
+impl Served {
+    /// Answers the requests of one connection until it ends, or everybody is refused.
+    fn serve(&self, mut stream: TcpStream, refuses: &AtomicBool) -> std::io::Result<()> {
+        loop {
+            let mut head = Vec::new();
+            while !head.ends_with(b"\r\n\r\n") {
+                let mut byte = [0];
+                stream.read_exact(&mut byte)?;
+                head.push(byte[0]);
+            }
+            if refuses.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            let head = String::from_utf8_lossy(&head).into_owned();
+            let path = head.split(' ').nth(1).unwrap_or_default();
+            self.asked.lock().unwrap().push(path.to_owned());
+            let (status, body, headers) = match path {
+                "/index.json" => ("200 OK", self.index.as_bytes(), ""),
+                PATH => ("200 OK", &*self.whole, &*self.digest),
+                _ => ("404 Not Found", &b""[..], ""),
+            };
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}\r\n"
+            )?;
+            stream.write_all(body)?;
         }
     }
 }
 
-/// Answers one request with what `find` has at its path, and with these headers.
-fn answer<'a>(
-    mut stream: TcpStream,
-    find: impl Fn(&str) -> Option<(&'a [u8], &'a str)>,
-) -> std::io::Result<()> {
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        let mut byte = [0];
-        stream.read_exact(&mut byte)?;
-        head.push(byte[0]);
-    }
-    let head = String::from_utf8_lossy(&head).into_owned();
-    let path = head.split(' ').nth(1).unwrap_or_default();
-    let (status, body, headers) = match find(path) {
-        Some((body, headers)) => ("200 OK", body, headers),
-        None => ("404 Not Found", &b""[..], ""),
-    };
-    let length = body.len();
-    write!(
-        stream,
-        "HTTP/1.1 {status}\r\ncontent-length: {length}\r\n{headers}connection: close\r\n\r\n"
-    )?;
-    stream.write_all(body)
-}
-
 /// A process that has the package stored, and what it was made of.
-struct Stocked {
-    running: Running,
-    upstream: Upstream,
+pub(super) struct Stocked {
+    pub(super) running: Running,
+    pub(super) upstream: Upstream,
     whole: Vec<u8>,
     root: CertificateDer<'static>,
-    folder: tempfile::TempDir,
-}
-
-fn stocked() -> Stocked {
-    let whole = package(ID, "1.0.0", LENGTH);
-    let upstream = Upstream::start(whole.clone());
-    let folder = tempfile::tempdir().unwrap();
-    let root = write_pair(folder.path(), &["127.0.0.1"]);
-    let mut command = sluice();
-    command
-        .args(["--upstream", &upstream.index, "--log", "warn"])
-        .args(["--tls-listen", "127.0.0.1:0", "--tls-certificate"])
-        .arg(folder.path().join("chain.pem"))
-        .arg("--tls-key")
-        .arg(folder.path().join("key.pem"))
-        .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
-    let running = Running::launch(command, &folder.path().join("data"));
-    let stocked = Stocked {
-        running,
-        upstream,
-        whole,
-        root,
-        folder,
-    };
-    assert!(
-        stocked.fetch() == stocked.whole,
-        "the bytes of a miss differ"
-    );
-    assert!(
-        stocked.fetch() == stocked.whole,
-        "the bytes of a hit differ"
-    );
-    stocked
+    pub(super) folder: tempfile::TempDir,
+    data: PathBuf,
 }
 
 impl Stocked {
+    pub(super) fn new(whole: Vec<u8>) -> Self {
+        let upstream = Upstream::start(whole.clone());
+        let folder = tempfile::tempdir().unwrap();
+        let root = write_pair(folder.path(), &["127.0.0.1"]);
+        let data = folder.path().join("data");
+        let mut command = sluice();
+        command
+            .args(["--upstream", &upstream.index, "--log", "warn"])
+            .args(["--tls-listen", "127.0.0.1:0", "--tls-certificate"])
+            .arg(folder.path().join("chain.pem"))
+            .arg("--tls-key")
+            .arg(folder.path().join("key.pem"))
+            .stderr(std::fs::File::create(folder.path().join("log")).unwrap());
+        let stocked = Self {
+            running: Running::launch(command, &data),
+            upstream,
+            whole,
+            root,
+            folder,
+            data,
+        };
+        assert!(
+            stocked.fetch() == stocked.whole,
+            "the bytes of a miss differ"
+        );
+        assert!(
+            stocked.fetch() == stocked.whole,
+            "the bytes of a hit differ"
+        );
+        // It has its name once it is synced.
+        let is_named =
+            || body_of(&stocked.data).metadata().unwrap().len() > stocked.whole.len() as u64;
+        let mut tries = (0..3000).map(|_| std::thread::sleep(Duration::from_millis(20)));
+        assert!(tries.any(|()| is_named()), "it is not stored");
+        stocked
+    }
+
     fn plain(&self) -> String {
         self.running.address("Listening on http://")
     }
@@ -164,7 +193,7 @@ impl Stocked {
         (stream, behind)
     }
 
-    fn fetch(&self) -> Vec<u8> {
+    pub(super) fn fetch(&self) -> Vec<u8> {
         let (mut stream, mut taken) = self.ask();
         stream.read_to_end(&mut taken).unwrap();
         taken
@@ -174,8 +203,8 @@ impl Stocked {
         cut(&body_of(self.data()), HALF as u64);
     }
 
-    fn data(&self) -> &Path {
-        Box::leak(self.folder.path().join("data").into_boxed_path())
+    pub(super) fn data(&self) -> &Path {
+        &self.data
     }
 
     fn metric(&self, name: &str) -> u64 {
@@ -201,7 +230,7 @@ impl Stocked {
 
 #[test]
 fn by_sendfile_a_cut_file_breaks_every_answer_and_the_next_is_whole() {
-    let stocked = stocked();
+    let stocked = Stocked::new(package(ID, "1.0.0", LENGTH));
     let mut clients: Vec<_> = (0..10).map(|_| stocked.ask()).collect();
     stocked.cut();
     for (stream, taken) in &mut clients {
@@ -255,7 +284,7 @@ async fn take_secure(stocked: &Stocked, protocol: &[u8]) -> (Vec<u8>, bool) {
 async fn over_tls_a_cut_file_is_completed_from_the_upstream_and_in_an_outage_breaks() {
     for protocol in [&b"http/1.1"[..], b"h2"] {
         for is_down in [false, true] {
-            let stocked = stocked();
+            let stocked = Stocked::new(package(ID, "1.0.0", LENGTH));
             stocked.upstream.refuses.store(is_down, Ordering::Relaxed);
             let (taken, broke) = take_secure(&stocked, protocol).await;
             assert!(stocked.whole.starts_with(&taken), "other bytes");
