@@ -349,3 +349,18 @@ async fn no_more_bodies_are_held_open_than_allowed() {
         assert!(open > max / 2, "{open} of {max}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_confirmation_counts_though_the_clock_was_ahead_when_the_one_before_came() {
+    let rig = Rig::new();
+    let store = rig.open_ready().await;
+    let stored = put(&store, &key("a"), b"body").await;
+    settle(&store).await;
+    assert_eq!(body_of(&store, &key("a")).await, "body");
+    let right = rig.clock.now() - Duration::from_secs(10 * 86_400);
+    rig.clock.set(right);
+    store.refresh(&stored, right, Epoch(8), None);
+    settle(&store).await;
+    let entry = found(store.lookup(&key("a")).await).entry;
+    assert_eq!((entry.validated_at, entry.epoch), (right, Epoch(8)));
+}
