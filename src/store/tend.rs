@@ -11,7 +11,6 @@ use super::fault::StoreFault;
 use super::index::{Burial, Live, MAX_VALUE_BYTES, row};
 use super::lookup::adopted;
 use super::marks::Mark;
-use super::memory::Found;
 use super::pending::Pace;
 use super::quota::Checked;
 use super::record::{GateRow, Row, decode_absence, decode_mark, decode_proof};

@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 
 use super::Shared;
 use super::body::{Body, Stored};
-use super::commit::{Durability, Publication, commit};
+use super::commit::{Aside, Durability, Publication, commit};
 use super::fault::Io;
 use super::pending::Pace;
 use super::write::{Sink, Temporary};
@@ -100,7 +100,13 @@ impl Model {
         let shared = Arc::clone(&self.shared);
         spawn(async move {
             let key = key();
-            shared.set_aside(key.bytes(), Some(sequence)).await;
+            let aside = Aside {
+                file: key.bytes(),
+                key: Some(&key),
+                sequence: Some(sequence),
+                why: "it is damaged",
+            };
+            shared.set_aside(aside).await;
         })
     }
 

@@ -46,6 +46,8 @@ pub(crate) mod index {
 pub(crate) mod memory {
     use std::collections::BTreeMap;
 
+    use std::time::SystemTime;
+
     use crate::store::body::Stored;
     use crate::sync::Mutex;
 
@@ -58,7 +60,7 @@ pub(crate) mod memory {
     pub(crate) struct Handles(Mutex<BTreeMap<[u8; 32], Stored>>);
 
     impl Handles {
-        pub(crate) fn insert(&self, stored: &Stored, _: Found) {
+        pub(crate) fn insert(&self, stored: &Stored, _: Found, _: SystemTime) {
             let mut held = self.0.lock().expect("no panic");
             let key = stored.entry.key.bytes();
             let newer = |held: &Stored| held.entry.sequence > stored.entry.sequence;
