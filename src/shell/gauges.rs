@@ -75,6 +75,11 @@ const STORE_VALUES: &[StoreValue] = &[
         |usage| usage.free_bytes,
     ),
     gauge(
+        "sluice_store_pending_entries",
+        "Stored bodies whose name or row is not durable yet.",
+        |usage| wide(usage.pending_entries),
+    ),
+    gauge(
         "sluice_store_pending_rows",
         "Rows that are not durable yet.",
         |usage| wide(usage.pending_rows),
