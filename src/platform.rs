@@ -17,12 +17,14 @@ pub enum Portability {
     Portable,
 }
 
-/// Room on a file system, in bytes.
+/// Room on a file system.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub struct Space {
-    /// What an unprivileged process may still write.
+    /// Bytes that an unprivileged process may still write.
     pub free: u64,
-    /// Size of the whole file system.
+    /// Files and folders that it may still make; `u64::MAX` where there is no limit.
+    pub names: u64,
+    /// Bytes of the whole file system.
     pub total: u64,
 }
 
@@ -105,6 +107,11 @@ pub fn space(path: &Path, portability: Portability) -> Option<Space> {
         let stat = rustix::fs::statvfs(path).ok()?;
         return Some(Space {
             free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            // File systems without a limit tell none.
+            names: match stat.f_files {
+                0 => u64::MAX,
+                _ => stat.f_favail,
+            },
             total: stat.f_blocks.saturating_mul(stat.f_frsize),
         });
     }

@@ -231,7 +231,8 @@ impl Io {
         R: Send + 'static,
     {
         let fault = self.probe.as_ref().and_then(|probe| probe.ask(step));
-        self.count_faults(limit, self.attempt(fault, work)).await
+        self.count_faults(limit, self.attempt(Some(step), fault, work))
+            .await
     }
 
     /// As `call`, for steps that no test breaks.
@@ -240,7 +241,8 @@ impl Io {
         F: FnOnce() -> io::Result<R> + Send + 'static,
         R: Send + 'static,
     {
-        self.count_faults(limit, self.attempt(None, work)).await
+        self.count_faults(limit, self.attempt(None, None, work))
+            .await
     }
 
     async fn count_faults<R>(
@@ -256,7 +258,12 @@ impl Io {
         })
     }
 
-    async fn attempt<R, F>(&self, fault: Option<Fault>, work: F) -> Result<R, Failed>
+    async fn attempt<R, F>(
+        &self,
+        step: Option<Step>,
+        fault: Option<Fault>,
+        work: F,
+    ) -> Result<R, Failed>
     where
         F: FnOnce() -> io::Result<R> + Send + 'static,
         R: Send + 'static,
@@ -279,7 +286,7 @@ impl Io {
             return Err(io::Error::from(kind).into());
         }
         Ok(joined(self.tasks.blocking("store", work).await)?
-            .inspect_err(|error| tracing::debug!(%error, "a call of the store failed"))?)
+            .inspect_err(|error| tracing::debug!(?step, %error, "a call of the store failed"))?)
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
+use super::fault::StoreFault;
 use super::pending::Batch;
 use super::record::GateRow;
 use crate::platform::{self, Locking};
@@ -26,6 +27,8 @@ pub(super) const MAX_VALUE_BYTES: usize = 4096;
 const CACHE_BYTES: u64 = 8 << 20;
 /// An index that died this often is not tried again by this process: what kills it is not chance.
 pub(super) const MAX_REBUILDS: u64 = 3;
+/// So often it may run out of room besides: chance, and somebody else's, but each leaves some memory behind.
+const MAX_FULL_DISKS: u64 = 20;
 /// How often an index that is still locked is tried again, and how long after each try.
 const LOCK_TRIES: u32 = 100;
 const LOCK_POLL: Duration = Duration::from_millis(20);
@@ -141,6 +144,8 @@ pub(super) struct Index {
     /// Rises with each change of state.
     generation: AtomicU64,
     pub(super) deaths: AtomicU64,
+    /// How many of those were for want of room.
+    full_disks: AtomicU64,
     late_reads: AtomicUsize,
     changed: Notify,
 }
@@ -190,6 +195,7 @@ impl Index {
             }),
             generation: AtomicU64::new(0),
             deaths: AtomicU64::new(0),
+            full_disks: AtomicU64::new(0),
             late_reads: AtomicUsize::new(0),
             changed: Notify::new(),
         }
@@ -254,15 +260,17 @@ impl Index {
     }
 
     /// Gives up the index in folder `number`.
-    pub(super) fn bury(&self, number: u64) -> Burial {
+    pub(super) fn bury(&self, number: u64, fault: StoreFault) -> Burial {
         let mut burial = Burial::Already;
         self.set(|slot| {
             if slot.number != number || slot.state == IndexState::Dead {
                 return false;
             }
             let deaths = self.deaths.fetch_add(1, Ordering::AcqRel) + 1;
+            let is_full = u64::from(fault == StoreFault::DiskFull);
+            let full_disks = self.full_disks.fetch_add(is_full, Ordering::AcqRel) + is_full;
             slot.live = None;
-            if deaths > MAX_REBUILDS {
+            if deaths - full_disks > MAX_REBUILDS || full_disks > MAX_FULL_DISKS {
                 slot.state = IndexState::Dead;
                 burial = Burial::Last;
             } else {

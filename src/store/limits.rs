@@ -6,7 +6,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use super::settings::Settings;
-use super::{Shared, Store, pins};
+use super::{Shared, Store, pins, space};
 use crate::platform;
 
 /// The default cap is at most this, so that a first start on a large disk does not surprise.
@@ -38,9 +38,9 @@ impl Limits {
         Self(RwLock::new(Values::of(settings)))
     }
 
-    /// Room that is left free on the file system.
+    /// Room that bodies leave free on the file system.
     pub(super) fn min_free_bytes(&self) -> u64 {
-        self.values().min_free_bytes
+        self.values().min_free_bytes.max(space::FLOOR_BYTES)
     }
 
     /// Within which time each body is read and checked once.

@@ -32,6 +32,7 @@ mod room;
 mod scrub;
 mod settings;
 mod small_file;
+mod space;
 mod suspects;
 mod tend;
 #[cfg(test)]
@@ -128,6 +129,7 @@ struct Shared {
     open_bodies: body::OpenBodies,
     locks: commit::KeyLocks,
     quota: Arc<Quota>,
+    scarcity: space::Scarcity,
     partials: partial::Partials,
     pins: pins::InForce,
     writers: writers::Writers,
@@ -380,6 +382,7 @@ impl Shared {
             open_bodies: body::OpenBodies::default(),
             locks: commit::KeyLocks::new(),
             quota: Arc::new(quota),
+            scarcity: space::Scarcity::default(),
             partials: partial::Partials::default(),
             pins: prepared.pins,
             writers: writers::Writers::default(),

@@ -217,8 +217,11 @@ fn identity(layout: &Layout) -> io::Result<String> {
 /// Deletes what a crash left, gives up the ballast if the disk is full, and says which index is the current one.
 fn clear(layout: &Layout, ballast: u64) -> io::Result<u64> {
     let temporary = layout.temporary();
+    // What holds them stays: on a full disk a folder that is gone cannot be made again.
     if temporary.exists() {
-        remove_whatever(&temporary)?;
+        for entry in fs::read_dir(&temporary)? {
+            remove_whatever(&entry?.path())?;
+        }
     }
     let space = platform::space(layout.root(), layout.portability);
     let ballast_file = layout.in_root("BALLAST");

@@ -86,7 +86,15 @@ impl Shared {
 
     /// The right to have an entry without a durable row.
     pub(super) async fn permit(&self) -> Result<OwnedSemaphorePermit, StoreFault> {
-        let permit = Arc::clone(&self.permits).acquire_owned();
+        let permits = Arc::clone(&self.permits);
+        if self.scarcity.is_waited_out() {
+            // Nobody gives one back before there is room.
+            return permits.try_acquire_owned().map_err(|_| {
+                self.io.faults.count(StoreFault::NoRoom);
+                StoreFault::NoRoom
+            });
+        }
+        let permit = permits.acquire_owned();
         tokio::time::timeout(self.settings.index_deadline, permit)
             .await
             .map_err(|_| StoreFault::Timeout)?
@@ -179,6 +187,14 @@ impl Shared {
             self.evict(taken - sums.cap, MayGo::Anything, &mut left)
                 .await;
         }
+    }
+
+    /// Evicts for the index: until so many bytes are freed, and so many bodies are gone.
+    pub(super) async fn evict_for_index(self: &Arc<Self>, bytes: u64, bodies: u64) {
+        let mut left = MAX_EVICTIONS;
+        self.evict(bytes, MayGo::Anything, &mut left).await;
+        let mut left = usize::try_from(bodies).unwrap_or(MAX_EVICTIONS);
+        self.evict(u64::MAX, MayGo::Anything, &mut left).await;
     }
 
     /// Bytes that must be freed before all that is promised can be written without going below the floor.

@@ -16,7 +16,7 @@ pub struct Settings {
     /// Most bytes that bodies, reservations and the index may take; `None`: the lesser of 10 GiB and half of the free
     /// space plus what the store holds already, so that a restart never evicts.
     pub max_store_bytes: Option<u64>,
-    /// Room that is left free on the file system.
+    /// Room that is left free on the file system; however low this is, what the index needs.
     pub min_free_bytes: u64,
     /// Most bytes of finished answers in memory, all together. Halved and halved again until it is at most an eighth
     /// of the control group's limit.

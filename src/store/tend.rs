@@ -15,7 +15,7 @@ use super::pending::Pace;
 use super::quota::Checked;
 use super::record::{GateRow, Row, decode_absence, decode_mark, decode_proof};
 use super::settings::Step;
-use super::{Count, Shared, pins, recover};
+use super::{Count, Shared, pins, recover, space};
 use crate::cache::proof::ProofKey;
 use crate::platform;
 
@@ -25,10 +25,6 @@ const SCAN_STEP: usize = 4096;
 const REBUILD_BACKLOG: usize = 256;
 /// Bodies that one call of a rebuild opens.
 const REBUILD_STEP: usize = 64;
-/// An index is not tried on a disk with less room than this: it would die of it, and only so many deaths are allowed.
-const INDEX_ROOM_BYTES: u64 = 8 << 20;
-/// How often a full disk is looked at again.
-const FULL_DISK_POLL: Duration = Duration::from_secs(5);
 /// moka keeps what is not asked for until its upkeep runs.
 const MEMORY_UPKEEP: Duration = Duration::from_secs(1);
 /// Pins are looked at, uses are written and the index is measured this often: a few calls that touch no body.
@@ -37,9 +33,16 @@ const DISK_UPKEEP: Duration = Duration::from_secs(60);
 impl Shared {
     /// Gives up the index in folder `number` and tries the next.
     pub(super) fn index_died(self: &Arc<Self>, number: u64, fault: StoreFault) {
-        let burial = self.index.bury(number);
+        let burial = self.index.bury(number, fault);
         if burial == Burial::Already {
             return;
+        }
+        if fault == StoreFault::DiskFull {
+            let shared = Arc::clone(self);
+            self.io.tasks.spawn("dead index", async move {
+                let folder = shared.layout.index(number);
+                let _ = shared.quiet(move || space::empty_index(&folder)).await;
+            });
         }
         // Nobody waits for proofs of an index that is no more.
         self.proofs.end_loading();
@@ -61,15 +64,19 @@ impl Shared {
 
 /// Opens the index, loads what lives in memory, adds rows of bodies that it does not know.
 pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
-    if !wait_for_room(&shared).await {
-        return;
-    }
     let limit = shared.settings.index_deadline;
-    let folder = shared.layout.index(number);
-    let open = move || Live::open(&folder, number);
-    let live = match shared.io.call(Step::IndexOpen, limit, open).await {
-        Ok(live) => Arc::new(live),
-        Err(fault) => return shared.index_died(number, fault),
+    let live = loop {
+        if !shared.wait_for_index_room(space::OPEN_BYTES).await {
+            return;
+        }
+        let folder = shared.layout.index(number);
+        let open = move || Live::open(&folder, number);
+        match shared.io.call(Step::IndexOpen, limit, open).await {
+            Ok(live) => break Arc::new(live),
+            // Somebody was faster. Nothing is lost but time.
+            Err(StoreFault::DiskFull) if shared.wait_on_full_disk().await => {}
+            Err(fault) => return shared.index_died(number, fault),
+        }
     };
     if !shared.index.opened(&live) {
         // The store was closed meanwhile.
@@ -107,21 +114,6 @@ pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
     }
     shared.index.rebuilt(number);
     measure(&shared).await;
-}
-
-/// Waits while the disk is too full to open an index; `false` if the process ends first.
-async fn wait_for_room(shared: &Arc<Shared>) -> bool {
-    loop {
-        let layout = shared.layout.clone();
-        let space = move || Ok(platform::space(layout.root(), layout.portability));
-        let space = shared.quiet(space).await.ok().flatten();
-        if space.is_none_or(|space| space.free >= INDEX_ROOM_BYTES) {
-            return true;
-        }
-        if shared.pause(FULL_DISK_POLL).await {
-            return false;
-        }
-    }
 }
 
 /// Loads epochs, absences, marks, proofs, and, once the bodies are counted, their last uses.
@@ -286,6 +278,12 @@ pub(super) async fn write_rows(shared: Arc<Shared>) {
             shared.settle_changes(dropped.iter());
             continue;
         };
+        if !shared.wait_for_index_room(space::ROW_BYTES).await {
+            let dropped = shared.pending.drain();
+            tracing::warn!(rows = dropped.len(), "rows were given up on a full disk");
+            shared.settle_changes(dropped.iter());
+            continue;
+        }
         let limit = shared.settings.index_deadline;
         let batch = Arc::new(shared.pending.take(shared.clock.instant()));
         let (writer, changes) = (Arc::clone(&live), Arc::clone(&batch));

@@ -154,7 +154,8 @@ async fn an_index_that_dies_is_replaced_and_nothing_stored_is_lost() {
 
 #[tokio::test(start_paused = true)]
 async fn an_index_that_never_opens_is_given_up_and_the_files_answer() {
-    for fault in FAULTS {
+    // For want of room it is tried again, for ever: `space`.
+    for fault in [Fault::Hang, Fault::Io(ErrorKind::InvalidData), Fault::Panic] {
         let (rig, saboteur) = sabotaged();
         let store = rig.open_ready().await;
         put(&store, &key("a"), b"body").await;

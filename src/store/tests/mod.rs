@@ -13,6 +13,7 @@ mod proofs;
 mod purge;
 mod scrub;
 mod share;
+mod space;
 mod start;
 mod verify;
 

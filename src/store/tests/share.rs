@@ -139,12 +139,12 @@ async fn evicting_what_was_used_within_a_day_is_counted_and_named_once_a_day() {
     assert_eq!(usage.recent_evictions, before);
 }
 
-/// Random writes and removals on a disk of 10 MiB of which 3 must stay free: never is less free, and never is more counted
+/// Random writes and removals on a disk of 26 MiB of which 19 must stay free: never is less free, and never is more counted
 /// than there is.
 #[tokio::test(start_paused = true)]
 async fn the_floor_holds_at_every_step_of_a_random_run() {
-    const DISK: u64 = 10 << 20;
-    const FLOOR: u64 = 3 << 20;
+    const DISK: u64 = 26 << 20;
+    const FLOOR: u64 = 19 << 20;
     let seed = std::env::var("SLUICE_TEST_SEED")
         .ok()
         .and_then(|seed| seed.parse().ok())
