@@ -9,6 +9,18 @@ pub(crate) fn is_smoke() -> bool {
     has("--smoke") || named || !has("--bench")
 }
 
+/// How many rounds to run: what `SLUICE_BENCH_ROUNDS` says, else one number for the short form and one for the long.
+///
+/// # Panics
+/// If the variable is no number.
+pub(crate) fn rounds(short: usize, long: usize) -> usize {
+    match std::env::var("SLUICE_BENCH_ROUNDS") {
+        Ok(text) => text.parse().expect("SLUICE_BENCH_ROUNDS is a number"),
+        Err(_) if is_smoke() => short,
+        Err(_) => long,
+    }
+}
+
 /// The middle of some numbers, of an even count the mean of the two in the middle.
 ///
 /// # Panics

@@ -3,20 +3,32 @@
 //! recorded restore.
 //!
 //! Everything here is outside the product: it knows the binary by its command line, its printed
-//! lines, its access log and its answers, and refuses to know anything inside it.
+//! lines, its access log and its answers, and refuses to know anything inside it; but `fill`
+//! and `folder`, which write and read data folders by the library's own store.
 
 #![allow(
     dead_code,
     reason = "each bench, and the client suite, uses its own part"
 )]
 
+pub(crate) mod accounts;
 pub(crate) mod crowd;
+pub(crate) mod fill;
+pub(crate) mod filler;
+pub(crate) mod first_answer;
+pub(crate) mod folder;
 pub(crate) mod http;
+pub(crate) mod image;
+pub(crate) mod ledger;
+pub(crate) mod load;
 pub(crate) mod measure;
 pub(crate) mod nginx;
 pub(crate) mod process;
+pub(crate) mod random;
 pub(crate) mod replay;
+pub(crate) mod scripted;
 pub(crate) mod sluice;
+pub(crate) mod stock;
 pub(crate) mod upstream;
 
 use std::path::{Path, PathBuf};

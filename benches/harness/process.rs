@@ -70,9 +70,9 @@ impl Process {
     /// Waits for a line from which `find` makes something.
     ///
     /// # Panics
-    /// If the process ends first or twenty seconds pass.
+    /// If the process ends first or a minute passes.
     pub(crate) fn wait_for<T>(&mut self, what: &str, find: impl Fn(&str) -> Option<T>) -> T {
-        let until = Instant::now() + Duration::from_secs(20);
+        let until = Instant::now() + Duration::from_secs(60);
         loop {
             if let Some(found) = self.lines().iter().find_map(|line| find(line)) {
                 return found;
@@ -115,6 +115,13 @@ impl Process {
         self.child.id()
     }
 
+    /// Ends it as nothing else does, `kill -9`, and waits until it is gone.
+    pub(crate) fn kill(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
     /// Waits for its end.
     ///
     /// # Panics
@@ -154,8 +161,7 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // SIGKILL ends a stopped process too. Both fail only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        // SIGKILL ends a stopped process too.
+        self.kill();
     }
 }

@@ -2,9 +2,11 @@
 
 use super::http::{Reply, Request, ask};
 use super::process::{Process, Signal};
+use std::collections::HashMap;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
 /// How Sluice is started; kept to start it again on the same data.
@@ -18,6 +20,7 @@ pub(crate) struct Settings {
     folder: PathBuf,
     /// The home of the user whose NuGet.Config the printed commands name.
     home: PathBuf,
+    listen: String,
 }
 
 impl Settings {
@@ -36,6 +39,7 @@ impl Settings {
             environment: pairs.map(|(name, value)| (name.to_owned(), value)).to_vec(),
             folder: folder.to_owned(),
             home: home.to_owned(),
+            listen: "127.0.0.1:0".to_owned(),
         }
     }
 
@@ -63,6 +67,12 @@ impl Settings {
         self.variable("SLUICE_ACCESS_LOG", "off")
     }
 
+    /// At this port of 127.0.0.1, so that it can be asked before it has said where it is.
+    pub(crate) fn at_port(mut self, port: u16) -> Self {
+        self.listen = format!("127.0.0.1:{port}");
+        self
+    }
+
     /// On one CPU.
     pub(crate) fn on_cpu(mut self, cpu: u32) -> Self {
         self.cpu = Some(cpu);
@@ -86,33 +96,7 @@ impl Settings {
 
     /// Starts it and waits until it has printed its source and its command.
     pub(crate) fn start(&self) -> Sluice {
-        let program = std::env::var_os("SLUICE_BINARY").map_or_else(
-            || PathBuf::from(env!("CARGO_BIN_EXE_sluice")),
-            PathBuf::from,
-        );
-        let mut command = match self.cpu {
-            Some(cpu) => {
-                let mut command = Command::new("taskset");
-                command.args(["-c", &cpu.to_string()]).arg(program);
-                command
-            }
-            None => Command::new(program),
-        };
-        command
-            .env_clear()
-            .env("HOME", &self.home)
-            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-            .envs(self.environment.iter().map(|(name, value)| (name, value)))
-            .args([
-                "--listen",
-                "127.0.0.1:0",
-                "--admin-listen",
-                "127.0.0.1:0",
-                "--data-dir",
-            ])
-            .arg(self.folder.join("data"))
-            .args(&self.arguments);
-        let mut process = Process::start(&mut command, &self.folder.join("sluice.stderr"));
+        let mut process = self.spawn();
         let address = process.wait_for("source URL", address_in);
         process.wait_for("command", |line| update_command_in(line, address));
         Sluice {
@@ -121,6 +105,53 @@ impl Settings {
             settings: self.clone(),
         }
     }
+
+    /// Starts it and waits for nothing.
+    pub(crate) fn spawn(&self) -> Process {
+        let mut command = match self.cpu {
+            Some(cpu) => {
+                let mut command = Command::new("taskset");
+                command.args(["-c", &cpu.to_string()]).arg(program());
+                command
+            }
+            None => Command::new(program()),
+        };
+        self.surround(&mut command)
+            .args(["--listen", &self.listen])
+            .args(["--admin-listen", "127.0.0.1:0", "--data-dir"])
+            .arg(self.folder.join("data"))
+            .args(&self.arguments);
+        Process::start(&mut command, &self.folder.join("sluice.stderr"))
+    }
+
+    /// Runs one of its commands on the same data folder, to its end.
+    ///
+    /// # Panics
+    /// If it cannot be started.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Output {
+        let mut command = Command::new(program());
+        self.surround(&mut command)
+            .args(arguments)
+            .arg("--data-dir")
+            .arg(self.folder.join("data"));
+        command.output().expect("the binary can be started")
+    }
+
+    /// Gives a command the environment of the settings and no other.
+    fn surround<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .env_clear()
+            .env("HOME", &self.home)
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
+    }
+}
+
+fn program() -> PathBuf {
+    std::env::var_os("SLUICE_BINARY").map_or_else(
+        || PathBuf::from(env!("CARGO_BIN_EXE_sluice")),
+        PathBuf::from,
+    )
 }
 
 /// The settings of the freshness windows that a restore depends on.
@@ -227,6 +258,37 @@ impl Sluice {
                 self.process.errors()
             );
         })
+    }
+
+    /// What its admin listener answers to a path.
+    ///
+    /// # Errors
+    /// If it does not answer, as when it was ended.
+    ///
+    /// # Panics
+    /// If it has printed no address of its admin listener.
+    pub(crate) fn admin(&self, path: &str) -> io::Result<String> {
+        let lines = self.process.lines();
+        let admin = lines.iter().find_map(|line| {
+            let (_, rest) = line.split_once("admin http://")?;
+            rest.trim().parse().ok()
+        });
+        let admin = admin.unwrap_or_else(|| panic!("no admin listener in {lines:#?}"));
+        let reply = ask(admin, &Request::get(path, &[]))?;
+        Ok(String::from_utf8_lossy(&reply.body).into_owned())
+    }
+
+    /// Its metrics that have no labels, by name.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    pub(crate) fn metrics(&self) -> io::Result<HashMap<String, u64>> {
+        let text = self.admin("/metrics")?;
+        let values = text.lines().filter_map(|line| {
+            let (name, value) = line.split_once(' ')?;
+            Some((name.to_owned(), value.parse().ok()?))
+        });
+        Ok(values.collect())
     }
 
     /// The access log so far.

@@ -218,10 +218,12 @@ fn identity(layout: &Layout) -> io::Result<String> {
 fn clear(layout: &Layout, ballast: u64) -> io::Result<u64> {
     let temporary = layout.temporary();
     // What holds them stays: on a full disk a folder that is gone cannot be made again.
-    if temporary.exists() {
+    if temporary.is_dir() {
         for entry in fs::read_dir(&temporary)? {
             remove_whatever(&entry?.path())?;
         }
+    } else if temporary.exists() {
+        remove_whatever(&temporary)?;
     }
     let space = platform::space(layout.root(), layout.portability);
     let ballast_file = layout.in_root("BALLAST");
