@@ -5,6 +5,7 @@
 //! pages are read in [`catalog_list`](super::catalog_list).
 
 use super::ReadError;
+use super::digest::published_sha512;
 use super::json::{Kind, Scanner};
 use super::link::{Link, LinkKind, read_link, read_text};
 
@@ -38,6 +39,15 @@ pub struct Details {
     pub package_hash_algorithm: Option<String>,
     /// Size of the package in bytes.
     pub package_size: Option<u64>,
+}
+
+impl Details {
+    /// SHA-512 of the package, where it is published.
+    #[must_use]
+    pub fn sha512(&self) -> Option<[u8; 64]> {
+        let algorithm = self.package_hash_algorithm.as_deref();
+        published_sha512(self.package_hash.as_deref()?, algorithm)
+    }
 }
 
 /// Reads a catalog leaf, be it of a package's details or of its deletion (protocol fact 2.5.6).
@@ -173,6 +183,9 @@ mod tests {
                 package_size: Some(12),
             }
         );
+        assert_eq!(details.sha512(), None, "too short");
+        let real = include_str!("../../tests/data/samples/nuget.org/catalog-leaf-xunit.core.json");
+        assert!(read_leaf(real).unwrap().details.sha512().is_some());
     }
 
     #[test]

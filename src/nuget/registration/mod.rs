@@ -73,6 +73,8 @@ pub struct Leaf {
     pub package_content: Option<String>,
     /// Its catalog leaf.
     pub catalog_entry: Option<String>,
+    /// SHA-512 of the package, where the document publishes it itself.
+    pub sha512: Option<[u8; 64]>,
     /// The page it is in, as an index into the pages.
     pub page: Option<usize>,
     /// The whole object, in bytes.

@@ -120,6 +120,10 @@ impl Reader {
                 "version" => node.details.version = read_text(scanner)?,
                 "listed" => node.details.listed = scanner.boolean()?,
                 "published" => node.details.published = read_text(scanner)?,
+                "packageHash" => node.details.package_hash = read_text(scanner)?,
+                "packageHashAlgorithm" => {
+                    node.details.package_hash_algorithm = read_text(scanner)?;
+                }
                 _ => {}
             }
             Ok(())
@@ -213,7 +217,9 @@ impl Reader {
             (link.leaf, link.page) = (leaf, page);
         }
         let Node { details, entry, .. } = node;
+        let sha512 = entry.sha512().or_else(|| details.sha512());
         self.leaves.push(Leaf {
+            sha512,
             id: entry.id.or(details.id),
             version: entry.version.or(details.version),
             listed: entry.listed.or(details.listed),

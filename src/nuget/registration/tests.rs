@@ -84,6 +84,7 @@ fn pages_and_leaves_keep_what_is_written() {
             published: some("1900-01-01"),
             package_content: some("p1"),
             catalog_entry: some("c1"),
+            sha512: None,
             page: Some(0),
             span: read.leaves[0].span.clone(),
         }
@@ -213,6 +214,25 @@ fn the_last_of_two_items_counts_but_every_link_is_found() {
             (LinkKind::LeafSelf, "b", Some(0), Some(0)),
         ]
     );
+}
+
+#[test]
+fn a_hash_stands_in_the_entry_or_beside_it() {
+    let hash = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [7; 64]);
+    let of = |hash: &str| format!(r#""packageHash":"{hash}","packageHashAlgorithm":"SHA512""#);
+    let leaves = format!(
+        r#"{{"items":[{{"catalogEntry":{{"version":"1",{0}}}}},{{{0},"catalogEntry":"c:a.2.0.0"}},
+            {{"catalogEntry":{{"version":"3",{1}}}}},{{"catalogEntry":{{"version":"4"}}}}]}}"#,
+        of(&hash),
+        of("AAAA"),
+    );
+    let hashes: Vec<_> = read(&leaves)
+        .unwrap()
+        .leaves
+        .iter()
+        .map(|leaf| leaf.sha512)
+        .collect();
+    assert_eq!(hashes, [Some([7; 64]), Some([7; 64]), None, None]);
 }
 
 #[test]
