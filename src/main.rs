@@ -19,7 +19,7 @@ use sluice::clock::Clock;
 use sluice::config::{self, Arguments, Config, Environment, Repeats};
 use sluice::platform::{self, Portability};
 use sluice::proxy::welcome::{Shell, Source, Welcome};
-use sluice::proxy::{Doors, Proxy};
+use sluice::proxy::{Doors, MarkKind, Proxy};
 use sluice::server::healthcheck::Reloaded;
 use sluice::server::tls::Certificates;
 use sluice::server::{self, Control, Ended, Listeners, healthcheck};
@@ -60,6 +60,7 @@ fn main() -> ExitCode {
                 .and_then(|(_, check)| check.get_one::<String>("FILE"));
             check_config(file.cloned(), &environment)
         }
+        Some(("disputed", matches)) => list(MarkKind::Disputed, matches, &environment),
         Some(("healthcheck", matches)) => {
             check_health(matches.get_one::<String>("admin").cloned(), &environment)
         }
@@ -78,9 +79,7 @@ fn main() -> ExitCode {
             upkeep::run(name, matches, &environment)
         }
         Some(("token", matches)) => manage_tokens(matches, &environment),
-        Some(("withdrawn", matches)) => {
-            list_withdrawn(matches.get_one::<String>("admin").cloned(), &environment)
-        }
+        Some(("withdrawn", matches)) => list(MarkKind::Withdrawn, matches, &environment),
         Some(_) | None => {
             let arguments = arguments(&matches);
             match config::load(&arguments, &environment) {
@@ -129,6 +128,15 @@ fn command() -> Command {
                         .about("Reports every problem of a configuration file and the environment")
                         .arg(Arg::new("FILE").help("Configuration file (TOML)")),
                 ),
+        )
+        .subcommand(
+            Command::new("disputed")
+                .about(
+                    "Lists what a running process holds with another hash than the one that its upstream publishes: feed, \
+                     id, version, since when, published and held SHA-512. A token that this takes is read from \
+                     SLUICE_ADMIN_TOKEN",
+                )
+                .arg(admin_url()),
         )
         .subcommand(
             Command::new("healthcheck")
@@ -193,13 +201,14 @@ fn order_reload(admin: Option<String>, environment: &Environment) -> ExitCode {
     }
 }
 
-fn list_withdrawn(admin: Option<String>, environment: &Environment) -> ExitCode {
+fn list(kind: MarkKind, matches: &ArgMatches, environment: &Environment) -> ExitCode {
+    let admin = matches.get_one::<String>("admin").cloned();
     let token = environment.lookup(config::ADMIN_TOKEN);
     let asked = ask_admin(admin, environment, async |url| {
-        healthcheck::withdrawn(url, token.as_deref()).await
+        healthcheck::marked(url, kind, token.as_deref()).await
     });
     match asked {
-        Ok(report) => match shell::withdrawn::lines(&report) {
+        Ok(report) => match shell::marked::lines(&report, kind) {
             Some(lines) => {
                 say(&lines);
                 ExitCode::SUCCESS

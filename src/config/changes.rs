@@ -413,6 +413,8 @@ mod tests {
                 "auto_offline_after" | "content_revalidated" => "77s",
                 "block" => "Evil.*",
                 "mode" => "offline",
+                "package_hashes" => "enforce",
+                "seek_package_hashes" => "true",
                 "withdrawn" => "block",
                 "username" | "header_name" | "no_proxy" | "proxy_username" | "pushers"
                 | "readers" => "y",

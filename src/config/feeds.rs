@@ -10,7 +10,8 @@ use http::HeaderName;
 
 use crate::access::rules::{self as clients, PushKey};
 use crate::proxy::{
-    BlockRules, FeedSettings, Freshness, MemberSettings, Mode, ProofPolicy, PushLength, Withdrawn,
+    BlockRules, FeedSettings, Freshness, MemberSettings, Mode, ProofPolicy, PushLength, Scrutiny,
+    Withdrawn,
 };
 use crate::upstream::WaySettings;
 use crate::upstream::auth::Secret;
@@ -54,6 +55,8 @@ pub(super) struct Draft {
     block: BlockRules,
     mode: Mode,
     auto_offline_after: Option<Duration>,
+    package_hashes: Scrutiny,
+    seek_package_hashes: bool,
     withdrawn: Withdrawn,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
@@ -189,6 +192,8 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
         value.word(&[("offline", Mode::Offline), ("online", Mode::Online)])?;
     "auto_offline_after", Yes, |draft, value| draft.auto_offline_after =
         off_or_duration(value)?;
+    "package_hashes", Yes, |draft, value| draft.package_hashes = value.word(SCRUTINY)?;
+    "seek_package_hashes", Yes, |draft, value| draft.seek_package_hashes = value.truth()?;
     "withdrawn", Yes, |draft, value| draft.withdrawn =
         value.word(&[("block", Withdrawn::Block), ("serve", Withdrawn::Serve)])?;
     "owns", Yes, |draft, value| draft.member.owns = unions::patterns(value)?;
@@ -206,6 +211,12 @@ pub(super) fn is_of_credential(name: &str) -> bool {
         .iter()
         .any(|part| name.starts_with(part))
 }
+
+const SCRUTINY: &[(&str, Scrutiny)] = &[
+    ("enforce", Scrutiny::Enforce),
+    ("off", Scrutiny::Off),
+    ("warn", Scrutiny::Warn),
+];
 
 const MODES: &[(&str, clients::Mode)] = &[
     ("open", clients::Mode::Open),
@@ -367,6 +378,8 @@ pub(super) fn finish(
             block: draft.block,
             mode: draft.mode,
             auto_offline_after: draft.auto_offline_after,
+            package_hashes: draft.package_hashes,
+            seek_package_hashes: draft.seek_package_hashes,
             withdrawn: draft.withdrawn,
         });
     }

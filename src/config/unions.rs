@@ -45,11 +45,11 @@ pub(super) fn patterns(value: &Value) -> Result<Vec<IdPattern>, String> {
 }
 
 pub(super) fn presence(value: &Value) -> Result<Presence, String> {
-    match value.shown().as_str() {
-        "false" => Ok(Presence::Required),
-        "true" => Ok(Presence::Optional),
-        _ => Err("true or false".to_owned()),
-    }
+    Ok(if value.truth()? {
+        Presence::Optional
+    } else {
+        Presence::Required
+    })
 }
 
 /// Takes the unions out of the feeds, checked against them. Names the default feed if it is a union.

@@ -74,6 +74,15 @@ impl Value {
             })
     }
 
+    /// A truth value.
+    pub(super) fn truth(&self) -> Result<bool, String> {
+        match self.shown().as_str() {
+            "false" => Ok(false),
+            "true" => Ok(true),
+            _ => Err("true or false".to_owned()),
+        }
+    }
+
     pub(super) fn duration(&self, allowed: RangeInclusive<Duration>) -> Result<Duration, String> {
         let found = match self {
             Self::Text(text) => parse_duration(text),

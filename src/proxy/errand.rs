@@ -42,6 +42,11 @@ impl Errand {
         }
     }
 
+    /// Whether no client is behind it.
+    pub(super) fn is_ours(&self) -> bool {
+        self.client.is_none()
+    }
+
     /// How urgent it is by now: who waits for the flight that it is a part of waits for it.
     fn urgency(&self) -> Urgency {
         let stake = self.stake.as_ref();

@@ -36,6 +36,13 @@ pub(super) enum Failure {
         /// How the upstream fails.
         why: Box<Self>,
     },
+    /// What the upstream delivers is not what it publishes, and the feed gives none of that.
+    Disputed {
+        /// The SHA-512 that is published, in base64.
+        published: String,
+        /// Since when that is known.
+        since: SystemTime,
+    },
     /// The upstream sent a page for people where a document was due.
     HtmlPage {
         /// The host that sent it, after redirects.
@@ -152,6 +159,7 @@ impl fmt::Display for Failure {
                 challenge.origin, challenge.status
             ),
             Self::CredentialWanted { why, .. } => write!(f, "no credential was presented: {why}"),
+            Self::Disputed { .. } => f.write_str("it is not what the upstream publishes"),
             Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
             Self::Loop { origin } => write!(f, "{origin} leads back to this instance"),
@@ -192,6 +200,7 @@ impl Failure {
             Self::BadBody { .. } => Reason::BadBody,
             Self::Blocked { .. } => Reason::Blocked,
             Self::CredentialWanted { why, .. } => why.reason(),
+            Self::Disputed { .. } => Reason::Disputed,
             Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
             Self::Loop { .. } => Reason::Loop,
@@ -235,6 +244,7 @@ impl Failure {
             Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
+            | Self::Disputed { .. }
             | Self::Internal(_)
             | Self::NoRoomForUpload(_)
             | Self::NothingPasses { .. }
@@ -252,7 +262,7 @@ impl Failure {
     #[must_use]
     pub(super) fn outcome(&self) -> (Outcome, Option<Reason>) {
         match self {
-            Self::Blocked { .. } | Self::Withdrawn { .. } => {
+            Self::Blocked { .. } | Self::Disputed { .. } | Self::Withdrawn { .. } => {
                 (Outcome::Refused, Some(self.reason()))
             }
             Self::Challenged(_) => (Outcome::Challenged, None),
@@ -291,6 +301,7 @@ impl Failure {
             | Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
+            | Self::Disputed { .. }
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }
@@ -346,6 +357,7 @@ impl Failure {
             Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
+            | Self::Disputed { .. }
             | Self::Internal(_)
             | Self::Member { .. }
             | Self::NoRoomForUpload(_)
@@ -400,6 +412,7 @@ impl Failure {
             | Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
+            | Self::Disputed { .. }
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }

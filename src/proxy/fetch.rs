@@ -371,9 +371,13 @@ impl Proxy {
     }
 
     /// Takes account of what a new document says of what else is stored.
-    async fn heed(&self, ask: &Ask, replaced: Option<&Stored>, text: &Bytes) {
-        let text = std::str::from_utf8(text).unwrap_or_default();
+    async fn heed(&self, ask: &Ask, replaced: Option<&Stored>, raw: &Bytes) {
+        let text = std::str::from_utf8(raw).unwrap_or_default();
         match ask.class {
+            Class::CatalogLeaf
+            | Class::RegistrationIndex
+            | Class::RegistrationLeaf
+            | Class::RegistrationPage => self.heed_hashes(ask, raw),
             Class::RepositorySignatures => self.learn_certificates(ask, replaced, text).await,
             Class::VersionList if ask.feed.client.is_none() => {
                 self.compare_list_behind(ask, replaced, text);

@@ -25,9 +25,11 @@ mod files;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod ignored;
+mod integrity;
 mod late;
 mod links;
 mod live;
+mod marked;
 mod mode;
 mod model;
 pub mod outcome;
@@ -90,7 +92,9 @@ use self::refusal::Refusal;
 use self::respond::Facts;
 pub use self::respond::Transport;
 use self::route::Resource;
-pub use self::settings::{FeedSettings, Freshness, PushLength, Settings, ToolsSettings, Withdrawn};
+pub use self::settings::{
+    FeedSettings, Freshness, PushLength, Scrutiny, Settings, ToolsSettings, Withdrawn,
+};
 pub use self::snapshot::Snapshot;
 use self::snapshot::{Means, Reloads};
 pub use self::state::{Doors, FeedError};
@@ -108,6 +112,7 @@ pub use crate::cache::proof::ProofPolicy;
 use crate::clock::Clock;
 use crate::flight::Flights;
 pub use crate::nuget::rule::{BlockRules, Rule};
+pub use crate::store::MarkKind;
 use crate::store::{Answer, Store};
 use crate::tasks::Tasks;
 use crate::telemetry::Telemetry;
@@ -167,6 +172,8 @@ pub struct Shared {
     named_rules: Recent<(Arc<str>, String), ()>,
     /// Files of withdrawn versions that the log named a while ago.
     named_withdrawn: Recent<Key, ()>,
+    /// Packages that are compared with what their upstreams publish of them.
+    scrutiny: integrity::Scrutiny,
     /// When the upstream last refused a client's credential: what was asked before proves nothing after it.
     refused: Recent<Holder, SystemTime>,
     /// What passes for a proof, being asked for.
@@ -257,6 +264,7 @@ impl Proxy {
             older: Recent::new(backwards::REMEMBERED, MAX_RECENT),
             named_rules: Recent::new(rules::LOG_INTERVAL, MAX_RECENT),
             named_withdrawn: Recent::new(withdrawn::LOG_INTERVAL, MAX_RECENT),
+            scrutiny: integrity::Scrutiny::default(),
             refused: Recent::new(REFUSED_TIME, MAX_RECENT),
             proofs: Flights::new(max_abandoned),
             rechecks: Recent::new(content::AGAIN_AFTER_GONE, MAX_RECENT),
@@ -270,7 +278,7 @@ impl Proxy {
         let proxy = Self { snapshot, current };
         proxy.watch_modes();
         proxy.watch_queues();
-        proxy.watch_withdrawn();
+        proxy.watch_marks();
         Ok(proxy)
     }
 

@@ -92,6 +92,8 @@ pub enum Reason {
     CredentialRefused,
     /// The feed's credential cannot be read.
     CredentialUnavailable,
+    /// It is not what the upstream publishes.
+    Disputed,
     /// The client is known and has not the right.
     Forbidden,
     /// A client demanded that the upstream be asked.
@@ -171,6 +173,7 @@ impl Reason {
             Self::ConnectFailed => "connect-failed",
             Self::CredentialRefused => "credential-refused",
             Self::CredentialUnavailable => "credential-unavailable",
+            Self::Disputed => "disputed",
             Self::Forbidden => "forbidden",
             Self::Forced => "forced",
             Self::HeldOut => "held-out",

@@ -121,6 +121,12 @@ pub struct FeedSettings {
     pub mode: Mode,
     /// How long its upstream must be away for it to go offline by itself; `None` is never.
     pub auto_offline_after: Option<Duration>,
+    /// What becomes of a package with another hash than the one that its upstream publishes. It is the upstream's own edges
+    /// and signers that differ for a while, so by default nobody's build fails for it.
+    pub package_hashes: Scrutiny,
+    /// Whether the hash of a package that came is looked for upstream, in up to three requests behind the answer; else only
+    /// what was asked for anyway tells.
+    pub seek_package_hashes: bool,
     /// What becomes of a version held here that its upstream has no more.
     pub withdrawn: Withdrawn,
     /// What it is as a member of unions.
@@ -139,6 +145,18 @@ pub enum PushLength {
     AsSent,
     /// Always: an upload without a length lies on disk first, for upstreams that refuse chunks (protocol fact 4.1.5).
     Required,
+}
+
+/// What becomes of a package that is not what its upstream says it is.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Scrutiny {
+    /// It is refused, with the reason, unless the upstream delivers another one by now.
+    Enforce,
+    /// It is not looked for.
+    Off,
+    /// It is served, with a warning in the log.
+    #[default]
+    Warn,
 }
 
 /// What becomes of a version held here that its upstream has no more.
@@ -173,6 +191,8 @@ impl FeedSettings {
             block: BlockRules::default(),
             mode: Mode::Online,
             auto_offline_after: None,
+            package_hashes: Scrutiny::default(),
+            seek_package_hashes: false,
             withdrawn: Withdrawn::default(),
             member: MemberSettings::default(),
             push_length: PushLength::default(),

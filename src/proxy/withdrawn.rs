@@ -9,8 +9,6 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use serde_json::{Value, json};
-
 use super::Proxy;
 use super::content::{Delivery, Want};
 use super::document::{Ask, Document};
@@ -21,14 +19,13 @@ use super::outcome::{Outcome, Reason};
 use super::route::{Class, Content};
 use super::settings::Withdrawn;
 use super::view::Query;
-use crate::access::moment;
 use crate::cache::decision::Demand;
 use crate::cache::key::Key;
 use crate::nuget::id::PackageId;
 use crate::nuget::registration;
 use crate::nuget::version::Version;
 use crate::nuget::version_list::read_version_list;
-use crate::store::{Named, Stored};
+use crate::store::{Mark, MarkKind, Named, Stored};
 use crate::telemetry::{Family, Kind};
 
 /// Lists lag behind what is published: a version that none has named yet, and that the upstream delivered this lately, is
@@ -42,12 +39,6 @@ const REQUESTS: Family = Family {
     help: "Requests for files of versions that the upstream has no more, by what was done.",
     kind: Kind::Counter,
 };
-const VERSIONS: Family = Family {
-    name: "sluice_withdrawn_versions",
-    help: "Versions held here that the upstream has no more.",
-    kind: Kind::Gauge,
-};
-
 /// What a list says.
 struct Listed {
     versions: HashSet<Version>,
@@ -56,45 +47,14 @@ struct Listed {
 }
 
 impl Proxy {
-    /// Shows in the metrics how many versions are withdrawn.
-    pub(super) fn watch_withdrawn(&self) {
-        let current = Arc::downgrade(&self.current);
-        self.telemetry.collect(move |samples| {
-            let Some(current) = current.upgrade() else {
-                return;
-            };
-            let now = current.load();
-            let marks = now.store.marks();
-            for feed in &now.feeds {
-                let of_feed = marks.iter().filter(|mark| mark.key.feed() == &*feed.name);
-                let count = u64::try_from(of_feed.count()).unwrap_or(u64::MAX);
-                samples.add(&VERSIONS, &[("feed", &feed.name)], count);
-            }
-        });
-    }
-
-    /// Every version that is held here and that its upstream has no more, with the time since when that is known.
-    #[must_use]
-    pub fn withdrawn(&self) -> Value {
-        let mut marks = self.store.marks();
-        marks.sort_by(|one, other| one.key.text().cmp(other.key.text()));
-        let all: Vec<Value> = marks
-            .iter()
-            .map(|mark| {
-                json!({
-                    "feed": mark.key.feed(),
-                    "id": mark.key.id(),
-                    "version": mark.key.rest(),
-                    "since": moment::show(mark.since),
-                })
-            })
-            .collect();
-        json!({"withdrawn": all})
-    }
-
     /// Marks a version that the upstream said it has no more.
     pub(super) fn withdraw(&self, feed: &Feed, key: &Key) {
-        if self.store.mark(key, self.clock.now()) {
+        let mark = Mark {
+            key: key.clone(),
+            since: self.clock.now(),
+            detail: String::new(),
+        };
+        if self.store.mark(MarkKind::Withdrawn, mark) {
             let (id, version) = (key.id(), key.rest());
             tracing::warn!(
                 feed = &*feed.name,
@@ -107,20 +67,21 @@ impl Proxy {
 
     /// The upstream has a file: if it is a package, its version is not withdrawn.
     pub(super) fn end_withdrawal(&self, want: &Want) {
-        if want.is_package() && self.store.has_marks() {
-            self.store.end_mark(&want.ask.key);
+        if want.is_package() && self.store.has_marks(MarkKind::Withdrawn) {
+            self.store.end_mark(MarkKind::Withdrawn, &want.ask.key);
         }
     }
 
     /// Since when the version that a file belongs to is withdrawn.
     fn withdrawn_since(&self, want: &Want) -> Option<SystemTime> {
-        if !self.store.has_marks() || !want.ask.class.is_content() {
+        if !self.store.has_marks(MarkKind::Withdrawn) || !want.ask.class.is_content() {
             return None;
         }
         let (id, version) = want.ask.id.as_ref().zip(want.version())?;
         let feed = &want.ask.feed;
         let key = feed.key(Class::Package, Some(id), version.as_str());
-        self.store.marked_since(&key)
+        let mark = self.store.mark_of(MarkKind::Withdrawn, &key);
+        mark.map(|mark| mark.since)
     }
 
     /// Refuses a file of a withdrawn version where the feed says so; else gives since when it is withdrawn.
@@ -248,8 +209,8 @@ impl Proxy {
                 continue;
             };
             if listed.versions.contains(&version) {
-                if self.store.has_marks() {
-                    self.store.end_mark(&key);
+                if self.store.has_marks(MarkKind::Withdrawn) {
+                    self.store.end_mark(MarkKind::Withdrawn, &key);
                 }
             } else if listed.before.contains(&version)
                 || self.clock.since(validated_at) >= LISTED_WITHIN

@@ -31,6 +31,7 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
         ),
         Failure::Challenged(challenge) => challenge.words(),
         Failure::CredentialWanted { why, .. } => wanted(why, what, now),
+        Failure::Disputed { published, since } => disputed(published, *since, what, now),
         Failure::HtmlPage { origin } => (
             format!("{origin} sent an HTML page (to log in?), no copy of {what}"),
             "A feed answers with JSON. Check the URL and the credential of this feed.".into(),
@@ -122,6 +123,18 @@ fn unreachable(origin: &str, since: SystemTime, cause: Option<&str>, now: System
     format!(
         "{origin} unreachable since {}{cause}",
         clock_time(since, now)
+    )
+}
+
+/// That a package is not what its upstream publishes.
+fn disputed(published: &str, since: SystemTime, what: &str, now: SystemTime) -> (String, String) {
+    let since = clock_time(since, now);
+    (
+        format!("{what} has not the SHA-512 that its upstream publishes, since {since}"),
+        format!(
+            "Published is {published}; what was delivered has another, and the upstream has no other to give. This feed \
+             serves no such packages (`package_hashes` in Sluice's configuration)."
+        ),
     )
 }
 

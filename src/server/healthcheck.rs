@@ -1,4 +1,4 @@
-//! `sluice healthcheck`, `sluice reload` and `sluice withdrawn`: ask a running process, for containers without a shell.
+//! `sluice healthcheck`, `sluice reload`, `sluice disputed` and `sluice withdrawn`: ask a running process, for containers without a shell.
 //!
 //! One HTTP/1.1 request over TCP, written and read by hand, within a deadline. It refuses https: the admin listener has
 //! none.
@@ -13,6 +13,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use crate::access::secret::TokenSecret;
+use crate::proxy::MarkKind;
 
 /// Longest check: half of the shortest interval that orchestrators use by default (Kubernetes: 10 s, 1 s timeout is
 /// the exception).
@@ -111,14 +112,15 @@ pub async fn reload(url: &str, token: Option<&str>) -> Result<Reloaded, HealthEr
     }
 }
 
-/// The versions that the process whose admin listener is at `url` holds and their upstreams have no more, as JSON; brings
-/// `token` if there is one.
+/// The versions that the process whose admin listener is at `url` holds and has marked so, as JSON; brings `token` if there
+/// is one.
 ///
 /// # Errors
 /// Why nothing is known of that.
-pub async fn withdrawn(url: &str, token: Option<&str>) -> Result<String, HealthError> {
+pub async fn marked(url: &str, kind: MarkKind, token: Option<&str>) -> Result<String, HealthError> {
     let header = authorization(token)?;
-    let answer = ask(url, "GET /api/withdrawn", &header, LIMIT).await?;
+    let request = format!("GET /api/{}", kind.word());
+    let answer = ask(url, &request, &header, LIMIT).await?;
     match status_of(&answer) {
         "200" => Ok(body_of(&answer).to_owned()),
         "401" | "403" => Err(HealthError::Token(

@@ -1,4 +1,5 @@
-//! `GET /api/withdrawn` on the admin listener: which versions are held here that their upstream has no more.
+//! `GET /api/disputed` and `GET /api/withdrawn` on the admin listener: which versions are held here with another hash than
+//! the one that their upstream publishes, and which their upstream has no more.
 //!
 //! Who may use the admin listener's interface may ask for this.
 
@@ -12,9 +13,14 @@ use http_body_util::Full;
 use serde_json::Value;
 
 use super::admin;
+use crate::proxy::MarkKind;
 
-/// Where it is asked for.
-pub(super) const PATH: &str = "/api/withdrawn";
+/// The kind of versions that a path is about.
+pub(super) fn kind_in(path: &str) -> Option<MarkKind> {
+    let word = path.strip_prefix("/api/")?;
+    let mut kinds = [MarkKind::Disputed, MarkKind::Withdrawn].into_iter();
+    kinds.find(|kind| kind.word() == word)
+}
 
 /// What the answers are made from.
 #[derive(Clone, Debug)]
@@ -32,12 +38,12 @@ impl State {
     }
 }
 
-/// Lists the versions.
+/// Lists the versions of a kind.
 #[derive(Clone)]
-pub(super) struct List(Arc<dyn Fn() -> Value + Send + Sync>);
+pub(super) struct List(Arc<dyn Fn(MarkKind) -> Value + Send + Sync>);
 
 impl List {
-    pub(super) fn new(list: impl Fn() -> Value + Send + Sync + 'static) -> Self {
+    pub(super) fn new(list: impl Fn(MarkKind) -> Value + Send + Sync + 'static) -> Self {
         Self(Arc::new(list))
     }
 }
@@ -48,9 +54,10 @@ impl fmt::Debug for List {
     }
 }
 
-/// Answers a request for [`PATH`].
+/// Answers a request for the versions of a kind.
 pub(super) async fn answer(
     request: &request::Parts,
+    kind: MarkKind,
     client: IpAddr,
     state: &State,
 ) -> Response<Full<Bytes>> {
@@ -60,7 +67,7 @@ pub(super) async fn answer(
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return admin::not_allowed("GET, HEAD");
     }
-    let body = format!("{}\n", (state.list.0)());
+    let body = format!("{}\n", (state.list.0)(kind));
     admin::respond(StatusCode::OK, "application/json", body)
 }
 
@@ -73,13 +80,19 @@ mod tests {
     use super::*;
     use crate::access::SeenFrom;
 
-    async fn asked(method: Method, seen_from: SeenFrom) -> (StatusCode, String) {
+    async fn asked(path: &str, method: Method, seen_from: SeenFrom) -> (StatusCode, String) {
         let nowhere = std::path::Path::new("/nowhere");
-        let list = List::new(|| serde_json::json!({"withdrawn": []}));
+        let list = List::new(|kind| serde_json::json!({kind.word(): []}));
         let state = State::new(&gate(nowhere, seen_from).await, list);
-        let request = Request::builder().method(method).uri(PATH);
+        let request = Request::builder().method(method).uri(path);
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        let response = answer(&parts, [127, 0, 0, 1].into(), &state).await;
+        let response = answer(
+            &parts,
+            kind_in(path).expect("a list"),
+            [127, 0, 0, 1].into(),
+            &state,
+        )
+        .await;
         let status = response.status();
         let body = response.into_body().collect().await.unwrap().to_bytes();
         (status, String::from_utf8(body.to_vec()).unwrap())
@@ -87,11 +100,15 @@ mod tests {
 
     #[tokio::test]
     async fn who_may_administer_reads_the_list() {
-        let listed = (StatusCode::OK, "{\"withdrawn\":[]}\n".to_owned());
-        assert_eq!(asked(Method::GET, SeenFrom::Loopback).await, listed);
-        let (status, _) = asked(Method::DELETE, SeenFrom::Loopback).await;
-        assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
-        let (status, _) = asked(Method::GET, SeenFrom::Elsewhere).await;
-        assert_eq!(status, StatusCode::UNAUTHORIZED);
+        for kind in ["disputed", "withdrawn"] {
+            let path = format!("/api/{kind}");
+            let listed = (StatusCode::OK, format!("{{\"{kind}\":[]}}\n"));
+            assert_eq!(asked(&path, Method::GET, SeenFrom::Loopback).await, listed);
+            let (status, _) = asked(&path, Method::DELETE, SeenFrom::Loopback).await;
+            assert_eq!(status, StatusCode::METHOD_NOT_ALLOWED);
+            let (status, _) = asked(&path, Method::GET, SeenFrom::Elsewhere).await;
+            assert_eq!(status, StatusCode::UNAUTHORIZED);
+        }
+        assert_eq!(kind_in("/api/other"), None);
     }
 }

@@ -10,6 +10,7 @@ mod connection;
 pub mod healthcheck;
 mod io;
 mod listen;
+mod marked;
 mod modes;
 pub mod operator;
 mod orders;
@@ -17,7 +18,6 @@ pub mod reload;
 mod self_check;
 mod signals;
 pub mod tls;
-mod withdrawn;
 
 use std::future::Future;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -172,7 +172,7 @@ pub async fn run(
         guard,
         checking: Some(checking.abort_handle()),
         order_mode: OrderMode::new(move |feed, order| modes.order_mode(feed, order)),
-        withdrawn: withdrawn::List::new(move || listed.withdrawn()),
+        marked: marked::List::new(move |kind| listed.marked(kind)),
         take_order: TakeOrder::new(move |name, said| upkeep.take_order(name, said)),
     };
     serve(serving, listeners, control, telemetry, tasks).await
@@ -228,8 +228,8 @@ struct Serving<H, R> {
     checking: Option<AbortHandle>,
     /// Sets the mode of a feed.
     order_mode: OrderMode,
-    /// Lists what its upstream has no more.
-    withdrawn: withdrawn::List,
+    /// Lists what is wrong with what is stored.
+    marked: marked::List,
     /// Has something done to what is stored.
     take_order: TakeOrder,
 }
@@ -255,7 +255,7 @@ where
         guard,
         checking,
         order_mode,
-        withdrawn,
+        marked,
         take_order,
     } = serving;
     let Control {
@@ -294,17 +294,17 @@ where
             gate: gate.clone(),
             order_mode,
         };
-        let withdrawn = withdrawn::State::new(&gate, withdrawn);
+        let marked = marked::State::new(&gate, marked);
         let orders = orders::State {
             gate: gate.clone(),
             take_order,
         };
         let state = admin::State::new(gate, readiness, telemetry, draining, reloader);
         let desk = Arc::new(Desk {
+            marked,
             modes,
             orders,
             state,
-            withdrawn,
         });
         admin.serve(
             listener,
@@ -337,10 +337,10 @@ where
 
 /// What the admin listener answers from.
 struct Desk<R> {
+    marked: marked::State,
     modes: modes::State,
     orders: orders::State,
     state: admin::State<R>,
-    withdrawn: withdrawn::State,
 }
 
 impl<R: Fn() -> serde_json::Value> Desk<R> {
@@ -350,12 +350,12 @@ impl<R: Fn() -> serde_json::Value> Desk<R> {
         if orders::order_in(path).is_some() {
             return orders::answer(request, client, &self.orders).await;
         }
-        let response = match modes::feed_in(path) {
-            Some(_) => modes::answer(request, client, &self.modes).await,
-            None if path == withdrawn::PATH => {
-                withdrawn::answer(&request.into_parts().0, client, &self.withdrawn).await
+        let response = match (modes::feed_in(path), marked::kind_in(path)) {
+            (Some(_), _) => modes::answer(request, client, &self.modes).await,
+            (None, Some(kind)) => {
+                marked::answer(&request.into_parts().0, kind, client, &self.marked).await
             }
-            None => admin::answer(&request.into_parts().0, client, &self.state).await,
+            (None, None) => admin::answer(&request.into_parts().0, client, &self.state).await,
         };
         response.map(AdminBody::Whole)
     }

@@ -420,7 +420,7 @@ async fn a_first_signal_drains_and_a_second_ends_at_once() {
         guard: guard(std::path::Path::new("/nowhere")).await,
         checking: None,
         order_mode: OrderMode::new(|_, _| None),
-        withdrawn: withdrawn::List::new(|| serde_json::json!({})),
+        marked: marked::List::new(|_| serde_json::json!({})),
         take_order: TakeOrder::new(|_, _| Err(crate::proxy::OrderError::Busy)),
     };
     let control = Control {

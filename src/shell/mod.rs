@@ -2,9 +2,9 @@
 
 pub(crate) mod command;
 pub(crate) mod gauges;
+pub(crate) mod marked;
 pub(crate) mod reload;
 pub(crate) mod self_check;
-pub(crate) mod withdrawn;
 
 /// What we call ourselves to others.
 pub(crate) const USER_AGENT: &str = concat!("sluice/", env!("CARGO_PKG_VERSION"));

@@ -270,7 +270,7 @@ impl Shared {
     /// Takes a deleted body out of the accounts; its readers keep theirs.
     pub(super) fn forget_body(&self, key: &[u8; 32]) -> u64 {
         self.locks.changed(key);
-        self.end_mark(key);
+        self.end_marks(key);
         let freed = self.quota.remove(key);
         self.open_bodies
             .retire(key, Retire::All, freed, &self.quota);

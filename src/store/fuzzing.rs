@@ -23,8 +23,8 @@ pub(crate) fn record(data: &[u8]) {
             Some((key, absence))
         );
     }
-    if let Some((key, since)) = decode_mark(data) {
-        assert_eq!(decode_mark(&encode_mark(&key, since)), Some((key, since)));
+    if let Some(mark) = decode_mark(data) {
+        assert_eq!(decode_mark(&encode_mark(&mark)), Some(mark));
     }
     if let Some(proven_at) = decode_proof(data) {
         assert_eq!(decode_proof(&encode_proof(proven_at)), Some(proven_at));

@@ -47,8 +47,10 @@ pub(super) mod row {
     pub(in super::super) const ABSENCE: u8 = b'n';
     /// Rows of epochs.
     pub(in super::super) const GATE: u8 = b'g';
-    /// Rows of marks.
+    /// Rows of marks that say that the upstream has it no more.
     pub(in super::super) const MARK: u8 = b'm';
+    /// Rows of marks that say that its bytes should be others.
+    pub(in super::super) const DISPUTE: u8 = b'd';
     /// Rows of proofs.
     pub(in super::super) const PROOF: u8 = b'p';
     /// Rows of last uses.
@@ -72,8 +74,8 @@ pub(super) mod row {
         [&[ENTRY], prefix].concat()
     }
 
-    pub(in super::super) fn mark(key: &[u8; 32]) -> Vec<u8> {
-        of(MARK, key)
+    pub(in super::super) fn mark(kind: u8, key: &[u8; 32]) -> Vec<u8> {
+        of(kind, key)
     }
 
     pub(in super::super) fn absence(key: &[u8; 32]) -> Vec<u8> {

@@ -1,8 +1,8 @@
-//! Marks on stored responses: what the upstream is known to have no more, since when.
+//! Marks on stored responses: what is known to be wrong with them, since when.
 //!
-//! A mark lives as long as the body that it is on: whoever deletes that deletes the mark. They are few, held in RAM, since
-//! every hit asks, and their rows make them survive a restart; losing the index loses them. Refuses to know what a mark
-//! means to whoever asks for the body.
+//! A mark lives as long as the body that it is on: whoever deletes that deletes the mark, but a new body of the same name
+//! keeps it until whoever put it takes it away. They are few, held in RAM, since every hit asks, and their rows make them
+//! survive a restart; losing the index loses them. Refuses to know what a mark means to whoever asks for the body.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,6 +23,37 @@ const MAX_EARLY_ENDS: usize = 4096;
 /// Rows of one id that are read to find its stored responses: more than the files of its versions are never asked for.
 const MAX_ROWS_OF_ID: usize = 16 * 1024;
 
+/// What a mark says. A response may have one of each kind.
+#[derive(Clone, Copy, Debug, Eq, Hash, PartialEq)]
+pub enum MarkKind {
+    /// The upstream says that its bytes should be others.
+    Disputed,
+    /// The upstream has it no more.
+    Withdrawn,
+}
+
+impl MarkKind {
+    /// Every kind.
+    pub(super) const ALL: [Self; 2] = [Self::Disputed, Self::Withdrawn];
+
+    /// The word for it.
+    #[must_use]
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Disputed => "disputed",
+            Self::Withdrawn => "withdrawn",
+        }
+    }
+
+    /// The letter that names of its rows begin with.
+    pub(super) fn letter(self) -> u8 {
+        match self {
+            Self::Disputed => row::DISPUTE,
+            Self::Withdrawn => row::MARK,
+        }
+    }
+}
+
 /// A mark on a stored response.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Mark {
@@ -30,6 +61,25 @@ pub struct Mark {
     pub key: Key,
     /// Since when.
     pub since: SystemTime,
+    /// What whoever put it wants to know again; at most some hundred bytes, since a longer one is forgotten at the end of
+    /// the process.
+    pub detail: String,
+}
+
+/// The marks of every kind.
+#[derive(Debug, Default)]
+pub(super) struct Marks {
+    disputed: MarksOfKind,
+    withdrawn: MarksOfKind,
+}
+
+impl Marks {
+    pub(super) fn of(&self, kind: MarkKind) -> &MarksOfKind {
+        match kind {
+            MarkKind::Disputed => &self.disputed,
+            MarkKind::Withdrawn => &self.withdrawn,
+        }
+    }
 }
 
 /// What the index tells of a stored response.
@@ -42,7 +92,7 @@ pub struct Named {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Marks {
+pub(super) struct MarksOfKind {
     table: Mutex<Table>,
     /// How many there are, so that a hit need not lock the table while there are none.
     count: AtomicUsize,
@@ -55,7 +105,7 @@ struct Table {
     is_loaded: bool,
 }
 
-impl Marks {
+impl MarksOfKind {
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -105,13 +155,13 @@ impl Marks {
         is_early && table.early_ends.insert(*key)
     }
 
-    fn find(&self, key: &Key) -> Option<SystemTime> {
+    fn find(&self, key: &Key) -> Option<Mark> {
         if self.len() == 0 {
             return None;
         }
         let table = self.lock();
         let mark = table.slots.get(key.bytes())?;
-        (mark.key == *key).then_some(mark.since)
+        (mark.key == *key).then(|| mark.clone())
     }
 
     pub(super) fn all(&self) -> Vec<Mark> {
@@ -120,16 +170,24 @@ impl Marks {
 }
 
 impl Shared {
-    pub(super) fn put_mark(&self, mark: &Mark) {
-        let value = encode_mark(&mark.key, mark.since);
+    pub(super) fn put_mark(&self, kind: MarkKind, mark: &Mark) {
+        let value = encode_mark(mark);
         if value.len() <= MAX_VALUE_BYTES {
-            self.change(row::mark(mark.key.bytes()), Some(value), None);
+            let name = row::mark(kind.letter(), mark.key.bytes());
+            self.change(name, Some(value), None);
         }
     }
 
-    pub(super) fn end_mark(&self, key: &[u8; 32]) {
-        if self.marks.end(key) {
-            self.change(row::mark(key), None, None);
+    fn end_mark(&self, kind: MarkKind, key: &[u8; 32]) {
+        if self.marks.of(kind).end(key) {
+            self.change(row::mark(kind.letter(), key), None, None);
+        }
+    }
+
+    /// Takes every mark on a response away.
+    pub(super) fn end_marks(&self, key: &[u8; 32]) {
+        for kind in MarkKind::ALL {
+            self.end_mark(kind, key);
         }
     }
 
@@ -158,41 +216,37 @@ impl Shared {
 }
 
 impl Store {
-    /// Marks a stored response as one that the upstream has no more; says whether it was not marked before. There is room
-    /// for so many marks; beyond, none is put.
-    pub fn mark(&self, key: &Key, since: SystemTime) -> bool {
-        let mark = Mark {
-            key: key.clone(),
-            since,
-        };
-        let is_new = self.shared.marks.put(mark.clone());
+    /// Puts a mark on a stored response; says whether it had none of this kind. There is room for so many of each;
+    /// beyond, none is put.
+    pub fn mark(&self, kind: MarkKind, mark: Mark) -> bool {
+        let is_new = self.shared.marks.of(kind).put(mark.clone());
         if is_new {
-            self.shared.put_mark(&mark);
+            self.shared.put_mark(kind, &mark);
         }
         is_new
     }
 
-    /// Takes a mark away: the upstream has it again.
-    pub fn end_mark(&self, key: &Key) {
-        self.shared.end_mark(key.bytes());
+    /// Takes a mark away.
+    pub fn end_mark(&self, kind: MarkKind, key: &Key) {
+        self.shared.end_mark(kind, key.bytes());
     }
 
-    /// Since when a stored response is marked. Cheap.
+    /// The mark of this kind on a stored response. Cheap.
     #[must_use]
-    pub fn marked_since(&self, key: &Key) -> Option<SystemTime> {
-        self.shared.marks.find(key)
+    pub fn mark_of(&self, kind: MarkKind, key: &Key) -> Option<Mark> {
+        self.shared.marks.of(kind).find(key)
     }
 
-    /// Whether anything is marked. Cheaper still.
+    /// Whether anything is marked so. Cheaper still.
     #[must_use]
-    pub fn has_marks(&self) -> bool {
-        self.shared.marks.len() > 0
+    pub fn has_marks(&self, kind: MarkKind) -> bool {
+        self.shared.marks.of(kind).len() > 0
     }
 
-    /// Every mark.
+    /// Every mark of a kind.
     #[must_use]
-    pub fn marks(&self) -> Vec<Mark> {
-        self.shared.marks.all()
+    pub fn marks(&self, kind: MarkKind) -> Vec<Mark> {
+        self.shared.marks.of(kind).all()
     }
 
     /// What is stored of an id of a feed, as far as its rows are durable; `None` while the index cannot be asked.
@@ -217,15 +271,16 @@ mod tests {
             ..Parts::default()
         });
         let since = SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-        Mark { key, since }
+        let detail = format!("number {n}");
+        Mark { key, since, detail }
     }
 
     #[test]
     fn the_first_time_stays_and_one_that_ended_is_gone() {
-        let marks = Marks::default();
+        let marks = MarksOfKind::default();
         assert!(marks.put(mark(1, 10)));
         assert!(!marks.put(mark(1, 20)));
-        assert_eq!(marks.find(&mark(1, 0).key), Some(mark(1, 10).since));
+        assert_eq!(marks.find(&mark(1, 0).key), Some(mark(1, 10)));
         assert_eq!(marks.find(&mark(2, 0).key), None);
         marks.end_loading();
         assert!(marks.end(mark(1, 0).key.bytes()));
@@ -235,7 +290,7 @@ mod tests {
 
     #[test]
     fn a_row_does_not_bring_back_what_ended_before_it_was_loaded() {
-        let marks = Marks::default();
+        let marks = MarksOfKind::default();
         assert!(marks.end(mark(1, 0).key.bytes()));
         assert!(!marks.load(mark(1, 5)));
         assert!(marks.load(mark(2, 5)));
@@ -248,7 +303,7 @@ mod tests {
 
     #[test]
     fn there_is_room_for_so_many() {
-        let marks = Marks::default();
+        let marks = MarksOfKind::default();
         for n in 0..MAX_MARKS {
             assert!(marks.put(mark(n, 1)));
         }

@@ -56,7 +56,7 @@ pub use body::{Body, BodyReader, Stored};
 pub use fault::StoreFault;
 pub use gates::Raise;
 pub use index::IndexState;
-pub use marks::{Mark, Named};
+pub use marks::{Mark, MarkKind, Named};
 pub use memory::{Answer, Answers};
 pub use partial::Partial;
 pub use pins::{Pin, Pins};

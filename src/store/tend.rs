@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime};
 use super::fault::StoreFault;
 use super::index::{Burial, Live, MAX_VALUE_BYTES, row};
 use super::lookup::adopted;
-use super::marks::Mark;
+use super::marks::MarkKind;
 use super::pending::Pace;
 use super::quota::Checked;
 use super::record::{GateRow, Row, decode_absence, decode_mark, decode_proof};
@@ -103,8 +103,10 @@ pub(super) async fn open_index(shared: Arc<Shared>, number: u64) {
                 shared.put_gate(&gate);
             }
             shared.put_proofs();
-            for mark in shared.marks.all() {
-                shared.put_mark(&mark);
+            for kind in MarkKind::ALL {
+                for mark in shared.marks.of(kind).all() {
+                    shared.put_mark(kind, &mark);
+                }
             }
             if !rebuild(&shared, number).await {
                 return;
@@ -156,10 +158,13 @@ async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> 
             shared.change(row::last_use(&key), None, None);
         }
     }
-    for mark in shared.marks.all() {
+    for mark in MarkKind::ALL
+        .map(|kind| shared.marks.of(kind).all())
+        .concat()
+    {
         // Its body went without the row that told so.
         if !shared.quota.contains(mark.key.bytes()) && !shared.overlay.contains(mark.key.bytes()) {
-            shared.end_mark(mark.key.bytes());
+            shared.end_marks(mark.key.bytes());
         }
     }
     shared.quota.end_counting();
@@ -167,16 +172,19 @@ async fn load(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> 
 }
 
 async fn load_marks(shared: &Arc<Shared>, live: &Arc<Live>) -> Result<(), StoreFault> {
-    scan(shared, live, row::MARK, |name, value| {
-        let Some((key, since)) = decode_mark(value) else {
-            return;
-        };
-        if !shared.marks.load(Mark { key, since }) {
-            shared.change(name.to_vec(), None, None);
-        }
-    })
-    .await?;
-    shared.marks.end_loading();
+    for kind in MarkKind::ALL {
+        let marks = shared.marks.of(kind);
+        scan(shared, live, kind.letter(), |name, value| {
+            let Some(mark) = decode_mark(value) else {
+                return;
+            };
+            if !marks.load(mark) {
+                shared.change(name.to_vec(), None, None);
+            }
+        })
+        .await?;
+        marks.end_loading();
+    }
     Ok(())
 }
 

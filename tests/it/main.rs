@@ -25,6 +25,7 @@ mod content;
 mod crawl;
 mod damage;
 mod discipline;
+mod disputed;
 mod drain;
 mod epochs;
 mod faults;

@@ -202,18 +202,25 @@ fn the_subcommand_tells_the_report_by_its_exit_code_too() {
 }
 
 #[test]
-fn what_is_withdrawn_is_listed_by_the_admin_listener_and_the_subcommand() {
+fn what_is_disputed_or_withdrawn_is_listed_by_the_admin_listener_and_the_subcommand() {
     let process = Configured::start(ONE);
-    let answer = get(&process.admin, "/api/withdrawn");
-    assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
-    assert!(answer.ends_with("{\"withdrawn\":[]}\n"), "{answer}");
     let url = format!("http://{}", process.admin);
-    let listed = run(&["withdrawn", "--admin", &url]);
-    assert_eq!(listed.status.code(), Some(0), "{listed:?}");
-    assert_eq!(text(&listed.stdout), "");
+    for kind in ["disputed", "withdrawn"] {
+        let answer = get(&process.admin, &format!("/api/{kind}"));
+        assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
+        assert!(
+            answer.ends_with(&format!("{{\"{kind}\":[]}}\n")),
+            "{answer}"
+        );
+        let listed = run(&[kind, "--admin", &url]);
+        assert_eq!(listed.status.code(), Some(0), "{listed:?}");
+        assert_eq!(text(&listed.stdout), "");
+    }
     drop(process);
-    let refused = run(&["withdrawn", "--admin", &url]);
-    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    for kind in ["disputed", "withdrawn"] {
+        let refused = run(&[kind, "--admin", &url]);
+        assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 use sluice::access::rules;
-use sluice::proxy::{FeedSettings, Withdrawn};
+use sluice::proxy::{FeedSettings, MarkKind, Withdrawn};
 use sluice::store::{Choice, Progress, Scope};
 
 use crate::harness::fixture::{
@@ -36,7 +36,7 @@ fn name(proxy: &TestProxy, versions: &[&str]) {
 }
 
 fn withdrawn(proxy: &TestProxy) -> Vec<String> {
-    let listed = proxy.proxy.withdrawn();
+    let listed = proxy.proxy.marked(MarkKind::Withdrawn);
     let listed = listed["withdrawn"].as_array().expect("a list").clone();
     let text = |entry: &Value, name: &str| entry[name].as_str().expect("a text").to_owned();
     listed

@@ -258,6 +258,9 @@ impl Proxy {
             drop(self.board_as(want, epoch, Attempt::Anew));
         }
         if let Some(found) = found {
+            if found != Found::Missing {
+                self.compare_hash_behind(want);
+            }
             self.compare_with_list(want, found).await;
         }
     }
@@ -284,7 +287,9 @@ impl Proxy {
         if self.is_made_of_its_package(want) {
             return self.take_manifest(want, epoch).await;
         }
-        let validators = stored.as_ref().map(conditional_of);
+        // Of what should be another file, the upstream's word that it is the same is worth nothing.
+        let is_trusted = self.dispute_of(want).is_none();
+        let validators = stored.as_ref().filter(|_| is_trusted).map(conditional_of);
         let asked_at = self.clock.now();
         let (fetched, begun) = self.ask_or_go_on(want, epoch, validators).await?;
         self.check_heard(ask, &fetched).await?;
@@ -307,7 +312,9 @@ impl Proxy {
                 return Err(Failure::HtmlPage { origin }.into());
             }
             // What it would bring is here: its body is left unread.
-            (StatusCode::OK, Some(stored)) if is_unchanged(&fetched, &stored.entry) => {
+            (StatusCode::OK, Some(stored))
+                if is_trusted && is_unchanged(&fetched, &stored.entry) =>
+            {
                 let age = fetched.headers.get(header::AGE);
                 self.still_current(want, stored, age, epoch)
             }

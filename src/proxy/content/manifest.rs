@@ -24,6 +24,12 @@ impl Proxy {
             && model.is_some_and(|model| model.is_without_flat_container())
     }
 
+    /// The want for the package that a file is made of, if it is made of one.
+    pub(in crate::proxy) fn source_of(&self, want: &Want) -> Option<Want> {
+        self.package_want(want)
+            .filter(|_| self.is_made_of_its_package(want))
+    }
+
     /// Takes a manifest from its package, which is fetched and stored if need be, and stores it beside that.
     pub(super) async fn take_manifest(&self, want: &Want, epoch: Epoch) -> Result<Landed, Setback> {
         let Some(package) = self.package_of(want).await? else {

@@ -147,10 +147,7 @@ impl Proxy {
         if stored.entry.validated_at > validated_at + ROW_PRECISION {
             return;
         }
-        let made_of = self
-            .package_want(want)
-            .filter(|_| self.is_made_of_its_package(want));
-        let finding = match &made_of {
+        let finding = match &self.source_of(want) {
             Some(package) => self.recheck_by_package(package, &stored).await,
             None => self.ask_again(want, &stored).await,
         };
@@ -189,6 +186,21 @@ impl Proxy {
             | ContentState::Refused(..)
             | ContentState::Streaming(_) => Finding::Failed,
         }
+    }
+
+    /// Takes part in a flight that asks for a file, whatever is stored, until its verdict.
+    pub(in crate::proxy) async fn ask_anew(&self, want: &Want) {
+        let want = Want {
+            ask: Ask {
+                demand: Demand::Forced,
+                ..want.ask.clone()
+            },
+            purpose: Purpose::Recheck,
+            ..want.clone()
+        };
+        let (mut ticket, _) = self.board_content(&want, want.gate(self).epoch);
+        // What came of it shows in the store.
+        let _ = ticket.wait_for(ContentState::is_landed).await;
     }
 
     /// A manifest that is made of its package is as current as that.

@@ -225,6 +225,7 @@ impl Proxy {
         });
         self.store.forget_absence(&want.ask.own_key());
         self.end_withdrawal(want);
+        self.heed_body(want, &stored);
         want.ask.feed.troubles.note_good(&head.origin);
         Ok(stored)
     }

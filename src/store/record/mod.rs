@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 
+use super::marks::Mark;
 use crate::cache::entry::{Absence, Entry, UpstreamValidator};
 use crate::cache::epoch::Epoch;
 use crate::cache::key::Key;
@@ -38,6 +39,7 @@ mod tag {
     pub(super) const PACKAGE_VERSION: u8 = 18;
     pub(super) const PUBLISHED_AT: u8 = 19;
     pub(super) const PROVEN_AT: u8 = 20;
+    pub(super) const DETAIL: u8 = 21;
 }
 
 /// A stored response as its trailer holds it, the body's checksum included.
@@ -280,18 +282,24 @@ pub(super) fn decode_absence(bytes: &[u8]) -> Option<(Key, Absence)> {
 }
 
 /// The row of a mark.
-pub(super) fn encode_mark(key: &Key, since: SystemTime) -> Vec<u8> {
+pub(super) fn encode_mark(mark: &Mark) -> Vec<u8> {
     let mut out = Writer::new();
-    out.field(tag::KEY, key.text().as_bytes());
-    out.time(tag::FIRST_AT, since);
+    out.field(tag::KEY, mark.key.text().as_bytes());
+    out.time(tag::FIRST_AT, mark.since);
+    if !mark.detail.is_empty() {
+        out.field(tag::DETAIL, mark.detail.as_bytes());
+    }
     out.0
 }
 
-/// The mark that a row holds: on what, and since when.
-pub(super) fn decode_mark(bytes: &[u8]) -> Option<(Key, SystemTime)> {
+/// The mark that a row holds.
+pub(super) fn decode_mark(bytes: &[u8]) -> Option<Mark> {
     let fields = Fields::read(bytes)?;
-    let since = fields.time(tag::FIRST_AT)?;
-    Some((Key::parse(fields.text(tag::KEY)?)?, since))
+    Some(Mark {
+        since: fields.time(tag::FIRST_AT)?,
+        key: Key::parse(fields.text(tag::KEY)?)?,
+        detail: fields.text(tag::DETAIL).unwrap_or_default().to_owned(),
+    })
 }
 
 /// The row of a proof, whose key is the row's name.

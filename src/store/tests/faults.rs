@@ -117,7 +117,12 @@ async fn an_index_that_dies_is_replaced_and_nothing_stored_is_lost() {
             let stored = put(&store, &key("a"), &noise(1, 100_000)).await;
             settle(&store).await;
             let epoch = store.raise("nuget", Some("x"), Raise::Publish);
-            assert!(store.mark(&key("a"), rig.clock.now()));
+            let mark = Mark {
+                key: key("a"),
+                since: rig.clock.now(),
+                detail: String::new(),
+            };
+            assert!(store.mark(MarkKind::Withdrawn, mark));
             settle(&store).await;
             // So that the next lookup asks the index.
             store.shared.handles.remove(key("a").bytes());
@@ -146,7 +151,7 @@ async fn an_index_that_dies_is_replaced_and_nothing_stored_is_lost() {
             assert_eq!(body_of(&store, &key("b")).await, "during");
             assert_eq!(store.gate("nuget", Some("x")).epoch, epoch);
             assert!(store.gate("nuget", Some("y")).epoch > Epoch(1));
-            assert!(store.marked_since(&key("a")).is_some());
+            assert!(store.has_marks(MarkKind::Withdrawn));
             assert_eq!(store.usage().index_deaths, 0);
         }
     }

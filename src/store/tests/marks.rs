@@ -6,6 +6,18 @@ fn since(rig: &Rig) -> SystemTime {
     rig.clock.now()
 }
 
+fn mark(name: &str, since: SystemTime) -> Mark {
+    Mark {
+        key: key(name),
+        since,
+        detail: format!("why {name}"),
+    }
+}
+
+fn has_any(store: &Store) -> bool {
+    MarkKind::ALL.iter().any(|kind| store.has_marks(*kind))
+}
+
 fn names(found: Option<Vec<Named>>) -> Vec<String> {
     let found = found.expect("the index is there");
     let mut names: Vec<String> = found
@@ -33,16 +45,30 @@ async fn marks_survive_a_restart_and_so_does_their_end() {
     let now = since(&rig);
     for name in ["kept", "ended"] {
         put(&store, &key(name), b"body").await;
-        assert!(store.mark(&key(name), now));
+        for kind in MarkKind::ALL {
+            assert!(store.mark(kind, mark(name, now)));
+        }
     }
-    store.end_mark(&key("ended"));
+    for kind in MarkKind::ALL {
+        store.end_mark(kind, &key("ended"));
+    }
+    store.end_mark(MarkKind::Disputed, &key("kept"));
+    assert!(store.mark(
+        MarkKind::Disputed,
+        mark("kept", now + Duration::from_secs(5))
+    ));
     settle(&store).await;
     store.close(Duration::from_secs(5)).await;
     let store = rig.open_ready().await;
-    assert_eq!(store.marked_since(&key("kept")), Some(now));
-    assert!(!store.mark(&key("kept"), now + Duration::from_secs(9)));
-    assert_eq!(store.marked_since(&key("ended")), None);
-    assert_eq!(store.marks().len(), 1);
+    for (kind, since) in [
+        (MarkKind::Disputed, now + Duration::from_secs(5)),
+        (MarkKind::Withdrawn, now),
+    ] {
+        assert_eq!(store.mark_of(kind, &key("kept")), Some(mark("kept", since)));
+        assert!(!store.mark(kind, mark("kept", now + Duration::from_secs(9))));
+        assert_eq!(store.mark_of(kind, &key("ended")), None);
+        assert_eq!(store.marks(kind).len(), 1);
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -50,14 +76,18 @@ async fn a_mark_that_ends_before_its_row_is_loaded_does_not_come_back() {
     let rig = Rig::new();
     let store = rig.open_ready().await;
     put(&store, &key("a"), b"body").await;
-    store.mark(&key("a"), since(&rig));
+    for kind in MarkKind::ALL {
+        store.mark(kind, mark("a", since(&rig)));
+    }
     settle(&store).await;
     store.close(Duration::from_secs(5)).await;
     for _ in 0..2 {
         let store = rig.open().await;
-        store.end_mark(&key("a"));
+        for kind in MarkKind::ALL {
+            store.end_mark(kind, &key("a"));
+        }
         until(|| store.usage().index == IndexState::Ready).await;
-        assert!(!store.has_marks());
+        assert!(!has_any(&store));
         settle(&store).await;
         store.close(Duration::from_secs(5)).await;
     }
@@ -71,8 +101,10 @@ async fn a_mark_goes_with_its_body_however_that_goes() {
     for name in all {
         let stored = put(&store, &key(name), &noise(1, 1000)).await;
         settle(&store).await;
-        store.mark(&key(name), since(&rig));
-        assert!(store.has_marks());
+        for kind in MarkKind::ALL {
+            store.mark(kind, mark(name, since(&rig)));
+            assert!(store.has_marks(kind));
+        }
         match name {
             "purged" => {
                 let choice = Choice::everything(Scope::new(["nuget"], Some(name)));
@@ -87,12 +119,12 @@ async fn a_mark_goes_with_its_body_however_that_goes() {
                 }
             }
         }
-        assert!(!store.has_marks(), "{name}");
+        assert!(!has_any(&store), "{name}");
     }
     settle(&store).await;
     store.close(Duration::from_secs(5)).await;
     let store = rig.open_ready().await;
-    assert!(!store.has_marks());
+    assert!(!has_any(&store));
 }
 
 #[tokio::test(start_paused = true)]
@@ -100,12 +132,12 @@ async fn a_lost_index_loses_marks_and_no_body() {
     let rig = Rig::new();
     let store = rig.open_ready().await;
     put(&store, &key("a"), b"body").await;
-    store.mark(&key("a"), since(&rig));
+    store.mark(MarkKind::Withdrawn, mark("a", since(&rig)));
     settle(&store).await;
     store.close(Duration::from_secs(5)).await;
     fs::remove_dir_all(rig.path().join("index-1")).unwrap();
     let store = rig.open_ready().await;
-    assert!(!store.has_marks());
+    assert!(!has_any(&store));
     assert_eq!(body_of(&store, &key("a")).await, &b"body"[..]);
 }
 

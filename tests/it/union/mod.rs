@@ -5,6 +5,7 @@ mod access;
 mod audit;
 mod confusion;
 mod content;
+mod disputed;
 mod failure;
 mod hidden;
 mod lists;

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use sluice::proxy::Withdrawn;
+use sluice::proxy::{MarkKind, Withdrawn};
 
 use super::*;
 use crate::harness::{pass, seconds};
@@ -24,7 +24,7 @@ async fn what_one_member_withdrew_no_other_delivers() {
     pass(Duration::from_millis(500)).await;
     let answer = proxy.get(&path).await.expect("hit.withdrawn");
     assert_eq!(answer.body, first.body);
-    let listed = proxy.proxy.withdrawn();
+    let listed = proxy.proxy.marked(MarkKind::Withdrawn);
     assert_eq!(listed["withdrawn"][0]["feed"], "company");
     assert_eq!(listed["withdrawn"][1], serde_json::Value::Null);
     proxy.reload(|settings| {
