@@ -71,6 +71,12 @@ pub const TARGETS: &[Target] = &[
         seeds: nuget::fuzzing::packages,
     },
     Target {
+        name: "package_signature",
+        run: nuget::fuzzing::package_signature,
+        samples: &[("tests/data/signatures", "")],
+        seeds: nuget::fuzzing::signed_packages,
+    },
+    Target {
         name: "push",
         run: nuget::fuzzing::push,
         samples: &[],

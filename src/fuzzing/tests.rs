@@ -215,6 +215,6 @@ macro_rules! every_target {
 }
 
 every_target! {
-    catalog challenge configuration forwarded json nuspec package push record registration route search service_index sift signatures
+    catalog challenge configuration forwarded json nuspec package package_signature push record registration route search service_index sift signatures
     version vulnerability
 }

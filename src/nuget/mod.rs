@@ -15,6 +15,7 @@ pub mod json;
 pub mod link;
 pub mod merge;
 pub mod nupkg;
+pub mod package_signature;
 pub mod pattern;
 pub mod push;
 pub mod range;

@@ -36,6 +36,14 @@ pub struct Signatures {
     all_signed: Option<(bool, Range<usize>)>,
 }
 
+impl Signatures {
+    /// Whether the repository says that it signs every package.
+    #[must_use]
+    pub fn claims_all(&self) -> bool {
+        self.all_signed.as_ref().is_some_and(|(claim, _)| *claim)
+    }
+}
+
 /// A certificate that the document names.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub struct Certificate {

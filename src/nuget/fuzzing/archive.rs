@@ -1,5 +1,6 @@
 //! Packages, whole and as they are pushed, and the nuspecs in them.
 
+use std::collections::BTreeSet;
 use std::io::Cursor;
 
 use flate2::Crc;
@@ -8,8 +9,9 @@ use crate::nuget::id::PackageId;
 use crate::nuget::nupkg::nuspec::read;
 use crate::nuget::nupkg::{
     MAX_NUSPEC_BYTES, PackageFault, TailVerdict, check_entries, check_nuspec, check_package,
-    check_tail, nuspec_of,
+    check_tail, nuspec_of, signed,
 };
+use crate::nuget::package_signature::{check, read_alone};
 use crate::nuget::push::PushPeek;
 use crate::nuget::version::Version;
 
@@ -55,6 +57,27 @@ fn write_nuspec(id: &PackageId, version: &Version) -> Vec<u8> {
         "<package><metadata><id>{id}</id><version>{version}</version></metadata></package>"
     );
     text.into_bytes()
+}
+
+/// A signature, and a package that may hold one: without a list of certificates nothing is signed; whatever holds a
+/// signature can be hashed without it; and what was put into DER stays as it is.
+pub(crate) fn package_signature(data: &[u8]) {
+    let _ = read_alone(data);
+    assert!(check(Cursor::new(data), &BTreeSet::new()).is_err());
+    if let Ok(Some(package)) = signed(Cursor::new(data)) {
+        let hash = package.hash(Cursor::new(data), &ring::digest::SHA256);
+        assert!(hash.is_ok(), "{hash:?}");
+    }
+}
+
+/// Packages with something in a signature's place.
+pub(crate) fn signed_packages() -> Vec<Vec<u8>> {
+    let nuspec = b"<package/>";
+    // A sequence and a string in pieces, of lengths that are not told.
+    let pieces = b"0\x80\x24\x80\x04\x01a\x04\x01b\0\0\0\0";
+    let last = write_package(&[("a.nuspec", nuspec), (".signature.p7s", pieces)]);
+    let first = write_package(&[(".signature.p7s", pieces), ("a.nuspec", nuspec)]);
+    vec![last, first, pieces.to_vec()]
 }
 
 /// A package: whatever it is, the verdict is about it and not about reading; a good one passes as what its nuspec names

@@ -3,5 +3,7 @@
 mod archive;
 mod documents;
 
-pub(crate) use archive::{nuspec, nuspecs, package, packages, push, pushes};
+pub(crate) use archive::{
+    nuspec, nuspecs, package, package_signature, packages, push, pushes, signed_packages,
+};
 pub(crate) use documents::{json, sift, version, versions};

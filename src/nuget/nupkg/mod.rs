@@ -2,8 +2,9 @@
 //!
 //! A proxy that keeps a truncated file, an error page or another package's bytes breaks every build that follows. So a
 //! package is read as the client reads it: end record, central directory, root nuspec, and the id and version in it.
-//! Signatures and the other entries are the client's business, and no byte is ever changed.
+//! The other entries are the client's business, signatures are read elsewhere, and no byte is ever changed.
 
+mod covered;
 mod directory;
 mod entries;
 pub(super) mod layout;
@@ -18,6 +19,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Seek, SeekFrom};
 use flate2::Crc;
 use flate2::bufread::DeflateDecoder;
 
+pub use self::covered::{Signed, signed};
 pub use self::entries::check_entries;
 use super::id::PackageId;
 use super::version::Version;
