@@ -71,7 +71,7 @@
 //! 8. Credentials of one host never reach another; client credentials never go upstream, but for the key of a push where
 //!    the feed holds none, and where the feed passes them on; none is logged.
 //! 9. Memory holds copies for speed and decides nothing; losing the index costs neither stored bodies nor right answers
-//!    (it costs the memory of 404s, of raised epochs, of withdrawn and of disputed versions).
+//!    (it costs the memory of 404s, of raised epochs, of versions withdrawn, disputed or unsigned).
 //! 10. Only `respond` picks status codes (hyper alone answers what it cannot parse); only [`store`] touches data files;
 //!     only [`upstream::connect`] opens outgoing sockets; only [`tasks`] spawns; only [`mapped`] is unsafe.
 //!

@@ -79,6 +79,7 @@ fn main() -> ExitCode {
             upkeep::run(name, matches, &environment)
         }
         Some(("token", matches)) => manage_tokens(matches, &environment),
+        Some(("unsigned", matches)) => list(MarkKind::Unsigned, matches, &environment),
         Some(("withdrawn", matches)) => list(MarkKind::Withdrawn, matches, &environment),
         Some(_) | None => {
             let arguments = arguments(&matches);
@@ -155,6 +156,14 @@ fn command() -> Command {
         .subcommands(pins::commands())
         .subcommands(upkeep::commands())
         .subcommand(access::command::token())
+        .subcommand(
+            Command::new("unsigned")
+                .about(
+                    "Lists what a running process holds without a signature that it should have: feed, id, version, since \
+                     when, and what is wrong. A token that this takes is read from SLUICE_ADMIN_TOKEN",
+                )
+                .arg(admin_url()),
+        )
         .subcommand(
             Command::new("withdrawn")
                 .about(

@@ -413,7 +413,7 @@ mod tests {
                 "auto_offline_after" | "content_revalidated" => "77s",
                 "block" => "Evil.*",
                 "mode" => "offline",
-                "package_hashes" => "enforce",
+                "package_hashes" | "repository_signatures" => "enforce",
                 "seek_package_hashes" => "true",
                 "withdrawn" => "block",
                 "username" | "header_name" | "no_proxy" | "proxy_username" | "pushers"

@@ -57,6 +57,7 @@ pub(super) struct Draft {
     auto_offline_after: Option<Duration>,
     package_hashes: Scrutiny,
     seek_package_hashes: bool,
+    repository_signatures: Option<Scrutiny>,
     withdrawn: Withdrawn,
     /// Settings whose value was wrong, which must not be called missing besides.
     pub(super) wrong: Vec<&'static str>,
@@ -194,6 +195,8 @@ pub(super) const SETTINGS: &[FeedSetting] = rows! {
         off_or_duration(value)?;
     "package_hashes", Yes, |draft, value| draft.package_hashes = value.word(SCRUTINY)?;
     "seek_package_hashes", Yes, |draft, value| draft.seek_package_hashes = value.truth()?;
+    "repository_signatures", Yes, |draft, value| draft.repository_signatures =
+        Some(value.word(SCRUTINY)?);
     "withdrawn", Yes, |draft, value| draft.withdrawn =
         value.word(&[("block", Withdrawn::Block), ("serve", Withdrawn::Serve)])?;
     "owns", Yes, |draft, value| draft.member.owns = unions::patterns(value)?;
@@ -380,6 +383,7 @@ pub(super) fn finish(
             auto_offline_after: draft.auto_offline_after,
             package_hashes: draft.package_hashes,
             seek_package_hashes: draft.seek_package_hashes,
+            repository_signatures: draft.repository_signatures.unwrap_or(Scrutiny::Off),
             withdrawn: draft.withdrawn,
         });
     }

@@ -102,6 +102,7 @@ impl Proxy {
 
     /// Has a feed's signatures asked for whenever they grow old while its packages are in use.
     pub(super) async fn watch_certificates(&self, feed: &Arc<Feed>) {
+        self.warn_of_no_signers(feed).await;
         loop {
             let pause = feed.settings.freshness.signatures.max(MIN_PAUSE);
             tokio::time::sleep(pause).await;

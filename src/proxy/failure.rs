@@ -7,6 +7,7 @@ use std::time::SystemTime;
 use http::StatusCode;
 
 use super::challenge::Challenge;
+use super::integrity::Doubt;
 use super::outcome::{Outcome, Reason};
 use crate::cache::key::Key;
 use crate::store::StoreFault;
@@ -36,13 +37,8 @@ pub(super) enum Failure {
         /// How the upstream fails.
         why: Box<Self>,
     },
-    /// What the upstream delivers is not what it publishes, and the feed gives none of that.
-    Disputed {
-        /// The SHA-512 that is published, in base64.
-        published: String,
-        /// Since when that is known.
-        since: SystemTime,
-    },
+    /// Something speaks against what the upstream delivers, and the feed gives none of that.
+    Doubted(Doubt),
     /// The upstream sent a page for people where a document was due.
     HtmlPage {
         /// The host that sent it, after redirects.
@@ -159,7 +155,7 @@ impl fmt::Display for Failure {
                 challenge.origin, challenge.status
             ),
             Self::CredentialWanted { why, .. } => write!(f, "no credential was presented: {why}"),
-            Self::Disputed { .. } => f.write_str("it is not what the upstream publishes"),
+            Self::Doubted(doubt) => doubt.fmt(f),
             Self::HtmlPage { origin } => write!(f, "{origin} sent an HTML page"),
             Self::Internal(what) => write!(f, "internal error: {what}"),
             Self::Loop { origin } => write!(f, "{origin} leads back to this instance"),
@@ -200,7 +196,7 @@ impl Failure {
             Self::BadBody { .. } => Reason::BadBody,
             Self::Blocked { .. } => Reason::Blocked,
             Self::CredentialWanted { why, .. } => why.reason(),
-            Self::Disputed { .. } => Reason::Disputed,
+            Self::Doubted(doubt) => doubt.reason(),
             Self::HtmlPage { .. } => Reason::HtmlPage,
             Self::Internal(_) => Reason::Internal,
             Self::Loop { .. } => Reason::Loop,
@@ -244,7 +240,7 @@ impl Failure {
             Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
-            | Self::Disputed { .. }
+            | Self::Doubted(_)
             | Self::Internal(_)
             | Self::NoRoomForUpload(_)
             | Self::NothingPasses { .. }
@@ -262,7 +258,7 @@ impl Failure {
     #[must_use]
     pub(super) fn outcome(&self) -> (Outcome, Option<Reason>) {
         match self {
-            Self::Blocked { .. } | Self::Disputed { .. } | Self::Withdrawn { .. } => {
+            Self::Blocked { .. } | Self::Doubted(_) | Self::Withdrawn { .. } => {
                 (Outcome::Refused, Some(self.reason()))
             }
             Self::Challenged(_) => (Outcome::Challenged, None),
@@ -301,7 +297,7 @@ impl Failure {
             | Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
-            | Self::Disputed { .. }
+            | Self::Doubted(_)
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }
@@ -357,7 +353,7 @@ impl Failure {
             Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
-            | Self::Disputed { .. }
+            | Self::Doubted(_)
             | Self::Internal(_)
             | Self::Member { .. }
             | Self::NoRoomForUpload(_)
@@ -412,7 +408,7 @@ impl Failure {
             | Self::Blocked { .. }
             | Self::Challenged(_)
             | Self::CredentialWanted { .. }
-            | Self::Disputed { .. }
+            | Self::Doubted(_)
             | Self::HtmlPage { .. }
             | Self::Internal(_)
             | Self::Loop { .. }

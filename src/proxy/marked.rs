@@ -15,6 +15,11 @@ const DISPUTED: Family = Family {
     help: "Versions held here with another hash than the one that the upstream publishes.",
     kind: Kind::Gauge,
 };
+const UNSIGNED: Family = Family {
+    name: "sluice_unsigned_versions",
+    help: "Versions held here without the signature of the upstream's repository.",
+    kind: Kind::Gauge,
+};
 const WITHDRAWN: Family = Family {
     name: "sluice_withdrawn_versions",
     help: "Versions held here that the upstream has no more.",
@@ -32,6 +37,7 @@ impl Proxy {
             let now = current.load();
             for (kind, family) in [
                 (MarkKind::Disputed, &DISPUTED),
+                (MarkKind::Unsigned, &UNSIGNED),
                 (MarkKind::Withdrawn, &WITHDRAWN),
             ] {
                 let marks = now.store.marks(kind);
@@ -62,10 +68,14 @@ fn shown(kind: MarkKind, mark: &Mark) -> Value {
         "version": mark.key.rest(),
         "since": moment::show(mark.since),
     });
-    if kind == MarkKind::Disputed {
-        let dispute = Dispute::of(mark);
-        shown["published"] = dispute.published.into();
-        shown["held"] = dispute.held.into();
+    match kind {
+        MarkKind::Disputed => {
+            let dispute = Dispute::of(mark);
+            shown["published"] = dispute.published.into();
+            shown["held"] = dispute.held.into();
+        }
+        MarkKind::Unsigned => shown["problem"] = mark.detail.as_str().into(),
+        MarkKind::Withdrawn => {}
     }
     shown
 }

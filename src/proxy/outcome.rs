@@ -150,6 +150,8 @@ pub enum Reason {
     TooLarge,
     /// Nobody trusts who signed the upstream's certificate.
     UnknownIssuer,
+    /// It has no signature that it should have.
+    Unsigned,
     /// The client's credential has no proof that is good now, and the upstream cannot be asked for one.
     Unproven,
     /// The upstream answered with a server error.
@@ -203,6 +205,7 @@ impl Reason {
             Self::TooLarge => "too-large",
             Self::UnknownIssuer => "unknown-issuer",
             Self::Unproven => "unproven",
+            Self::Unsigned => "unsigned",
             Self::UpstreamStatus => "upstream-status",
             Self::V2Feed => "v2-feed",
             Self::Withdrawn => "withdrawn",

@@ -323,7 +323,7 @@ pub(super) fn relayed(
 fn status_for(failure: &Failure) -> StatusCode {
     match failure {
         Failure::BadBody { .. }
-        | Failure::Disputed { .. }
+        | Failure::Doubted(_)
         | Failure::HtmlPage { .. }
         | Failure::NotAuthorized { .. }
         | Failure::TooLarge { .. }

@@ -127,6 +127,9 @@ pub struct FeedSettings {
     /// Whether the hash of a package that came is looked for upstream, in up to three requests behind the answer; else only
     /// what was asked for anyway tells.
     pub seek_package_hashes: bool,
+    /// What becomes of a package without a signature of its upstream's repository. To know that costs a second reading of
+    /// each package, and clients look themselves, so by default it is not looked for.
+    pub repository_signatures: Scrutiny,
     /// What becomes of a version held here that its upstream has no more.
     pub withdrawn: Withdrawn,
     /// What it is as a member of unions.
@@ -193,6 +196,7 @@ impl FeedSettings {
             auto_offline_after: None,
             package_hashes: Scrutiny::default(),
             seek_package_hashes: false,
+            repository_signatures: Scrutiny::Off,
             withdrawn: Withdrawn::default(),
             member: MemberSettings::default(),
             push_length: PushLength::default(),

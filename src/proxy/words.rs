@@ -7,6 +7,7 @@ use http::StatusCode;
 use hyper::ext::ReasonPhrase;
 
 use super::failure::Failure;
+use super::integrity::{Dispute, Doubt};
 
 /// Longest reason phrase, as nuget.org limits its own (protocol fact 4.2.6).
 const MAX_REASON_BYTES: usize = 512;
@@ -31,7 +32,7 @@ pub(super) fn words_for(failure: &Failure, what: &str, now: SystemTime) -> (Stri
         ),
         Failure::Challenged(challenge) => challenge.words(),
         Failure::CredentialWanted { why, .. } => wanted(why, what, now),
-        Failure::Disputed { published, since } => disputed(published, *since, what, now),
+        Failure::Doubted(doubt) => doubted(doubt, what, now),
         Failure::HtmlPage { origin } => (
             format!("{origin} sent an HTML page (to log in?), no copy of {what}"),
             "A feed answers with JSON. Check the URL and the credential of this feed.".into(),
@@ -126,16 +127,31 @@ fn unreachable(origin: &str, since: SystemTime, cause: Option<&str>, now: System
     )
 }
 
-/// That a package is not what its upstream publishes.
-fn disputed(published: &str, since: SystemTime, what: &str, now: SystemTime) -> (String, String) {
-    let since = clock_time(since, now);
-    (
-        format!("{what} has not the SHA-512 that its upstream publishes, since {since}"),
-        format!(
-            "Published is {published}; what was delivered has another, and the upstream has no other to give. This feed \
-             serves no such packages (`package_hashes` in Sluice's configuration)."
+/// What speaks against a package.
+fn doubted(doubt: &Doubt, what: &str, now: SystemTime) -> (String, String) {
+    match doubt {
+        Doubt::Disputed(Dispute {
+            since, published, ..
+        }) => (
+            format!(
+                "{what} has not the SHA-512 that its upstream publishes, since {}",
+                clock_time(*since, now)
+            ),
+            format!(
+                "Published is {published}; what was delivered has another, and the upstream has no other to give. This feed \
+                 serves no such packages (`package_hashes` in Sluice's configuration)."
+            ),
         ),
-    )
+        Doubt::Unsigned { problem, since } => (
+            format!(
+                "{what} is not signed by its repository: {problem}, since {}",
+                clock_time(*since, now)
+            ),
+            "The upstream has no other to give, and this feed serves no such packages (`repository_signatures` in \
+             Sluice's configuration)."
+                .into(),
+        ),
+    }
 }
 
 /// That an upstream answered with an error of its own.

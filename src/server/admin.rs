@@ -130,8 +130,8 @@ pub(super) async fn answer<R: Fn() -> Value>(
         _ => respond(
             StatusCode::NOT_FOUND,
             TEXT,
-            "not here; /healthz, /readyz, /metrics, /api/reload, /api/disputed, /api/withdrawn, \
-             /api/feeds/<name>/mode and /api/store/<order> are\n"
+            "not here; /healthz, /readyz, /metrics, /api/reload, /api/disputed, /api/unsigned, \
+             /api/withdrawn, /api/feeds/<name>/mode and /api/store/<order> are\n"
                 .to_owned(),
         ),
     }

@@ -1,4 +1,4 @@
-//! `sluice healthcheck`, `sluice reload`, `sluice disputed` and `sluice withdrawn`: ask a running process, for containers without a shell.
+//! `sluice healthcheck`, `sluice reload` and the lists of what is wrong with what is stored: ask a running process, for containers without a shell.
 //!
 //! One HTTP/1.1 request over TCP, written and read by hand, within a deadline. It refuses https: the admin listener has
 //! none.

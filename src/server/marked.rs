@@ -1,5 +1,5 @@
-//! `GET /api/disputed` and `GET /api/withdrawn` on the admin listener: which versions are held here with another hash than
-//! the one that their upstream publishes, and which their upstream has no more.
+//! `GET /api/disputed`, `GET /api/unsigned` and `GET /api/withdrawn` on the admin listener: which versions are held here
+//! with another hash than the one that their upstream publishes, which lack its signature, and which it has no more.
 //!
 //! Who may use the admin listener's interface may ask for this.
 
@@ -18,7 +18,7 @@ use crate::proxy::MarkKind;
 /// The kind of versions that a path is about.
 pub(super) fn kind_in(path: &str) -> Option<MarkKind> {
     let word = path.strip_prefix("/api/")?;
-    let mut kinds = [MarkKind::Disputed, MarkKind::Withdrawn].into_iter();
+    let mut kinds = MarkKind::ALL.into_iter();
     kinds.find(|kind| kind.word() == word)
 }
 
@@ -100,7 +100,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_may_administer_reads_the_list() {
-        for kind in ["disputed", "withdrawn"] {
+        for kind in ["disputed", "unsigned", "withdrawn"] {
             let path = format!("/api/{kind}");
             let listed = (StatusCode::OK, format!("{{\"{kind}\":[]}}\n"));
             assert_eq!(asked(&path, Method::GET, SeenFrom::Loopback).await, listed);

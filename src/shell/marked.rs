@@ -1,14 +1,15 @@
-//! What `sluice disputed` and `sluice withdrawn` print.
+//! What `sluice disputed`, `sluice unsigned` and `sluice withdrawn` print.
 
 use serde_json::Value;
 use sluice::proxy::MarkKind;
 
 /// The admin listener's list of a kind in lines for people and scripts: feed, id, version and time, with tabs between them,
-/// and of disputed versions the hash that is published and the one that is held. `None` if it is no such list.
+/// of disputed versions the hash that is published and the one that is held, of unsigned ones what is wrong. `None` if it is no such list.
 pub(crate) fn lines(report: &str, kind: MarkKind) -> Option<String> {
     let report: Value = serde_json::from_str(report).ok()?;
     let parts: &[&str] = match kind {
         MarkKind::Disputed => &["feed", "id", "version", "since", "published", "held"],
+        MarkKind::Unsigned => &["feed", "id", "version", "since", "problem"],
         MarkKind::Withdrawn => &["feed", "id", "version", "since"],
     };
     let mut lines = String::new();

@@ -51,6 +51,8 @@ pub(super) mod row {
     pub(in super::super) const MARK: u8 = b'm';
     /// Rows of marks that say that its bytes should be others.
     pub(in super::super) const DISPUTE: u8 = b'd';
+    /// Rows of marks that say that it has no signature that it should have.
+    pub(in super::super) const UNSIGNED: u8 = b'f';
     /// Rows of proofs.
     pub(in super::super) const PROOF: u8 = b'p';
     /// Rows of last uses.

@@ -28,19 +28,22 @@ const MAX_ROWS_OF_ID: usize = 16 * 1024;
 pub enum MarkKind {
     /// The upstream says that its bytes should be others.
     Disputed,
+    /// It has no signature that it should have.
+    Unsigned,
     /// The upstream has it no more.
     Withdrawn,
 }
 
 impl MarkKind {
     /// Every kind.
-    pub(super) const ALL: [Self; 2] = [Self::Disputed, Self::Withdrawn];
+    pub const ALL: [Self; 3] = [Self::Disputed, Self::Unsigned, Self::Withdrawn];
 
     /// The word for it.
     #[must_use]
     pub fn word(self) -> &'static str {
         match self {
             Self::Disputed => "disputed",
+            Self::Unsigned => "unsigned",
             Self::Withdrawn => "withdrawn",
         }
     }
@@ -49,6 +52,7 @@ impl MarkKind {
     pub(super) fn letter(self) -> u8 {
         match self {
             Self::Disputed => row::DISPUTE,
+            Self::Unsigned => row::UNSIGNED,
             Self::Withdrawn => row::MARK,
         }
     }
@@ -70,6 +74,7 @@ pub struct Mark {
 #[derive(Debug, Default)]
 pub(super) struct Marks {
     disputed: MarksOfKind,
+    unsigned: MarksOfKind,
     withdrawn: MarksOfKind,
 }
 
@@ -77,6 +82,7 @@ impl Marks {
     pub(super) fn of(&self, kind: MarkKind) -> &MarksOfKind {
         match kind {
             MarkKind::Disputed => &self.disputed,
+            MarkKind::Unsigned => &self.unsigned,
             MarkKind::Withdrawn => &self.withdrawn,
         }
     }

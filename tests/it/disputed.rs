@@ -171,10 +171,11 @@ async fn a_package_with_another_hash_is_asked_for_again_listed_and_served_with_a
         let answer = proxy.get(PATH).await.expect("hit.disputed");
         assert_eq!(answer.body, delivered());
     }
-    assert_eq!(log.lines_with("a disputed package is served").len(), 1);
+    assert_eq!(log.lines_with("speaks against is served").len(), 1);
     check_counted(&proxy, &findings("differs", 2));
     check_counted(&proxy, "sluice_disputed_versions{feed=\"nuget\"} 1");
-    let served = "sluice_disputed_requests_total{feed=\"nuget\",done=\"served\"} 2";
+    let served =
+        "sluice_doubted_requests_total{feed=\"nuget\",done=\"served\",reason=\"disputed\"} 2";
     check_counted(&proxy, served);
     let proxy = proxy.restart().await;
     settle().await;
@@ -207,7 +208,8 @@ async fn enforced_it_is_a_502_until_the_upstream_delivers_what_it_publishes() {
         check_refused(&proxy.send(ask).await);
     }
     assert_eq!(proxy.origin.count(ASKED), 3, "once a minute");
-    let refused = "sluice_disputed_requests_total{feed=\"nuget\",done=\"refused\"} 4";
+    let refused =
+        "sluice_doubted_requests_total{feed=\"nuget\",done=\"refused\",reason=\"disputed\"} 4";
     check_counted(&proxy, refused);
     let proxy = proxy.restart().await;
     settle().await;

@@ -71,6 +71,7 @@ mod tools;
 mod truth;
 mod turns;
 mod union;
+mod unsigned;
 mod upkeep;
 mod upstreams;
 mod v2;

@@ -202,10 +202,10 @@ fn the_subcommand_tells_the_report_by_its_exit_code_too() {
 }
 
 #[test]
-fn what_is_disputed_or_withdrawn_is_listed_by_the_admin_listener_and_the_subcommand() {
+fn what_is_disputed_unsigned_or_withdrawn_is_listed_by_the_admin_listener_and_the_subcommand() {
     let process = Configured::start(ONE);
     let url = format!("http://{}", process.admin);
-    for kind in ["disputed", "withdrawn"] {
+    for kind in ["disputed", "unsigned", "withdrawn"] {
         let answer = get(&process.admin, &format!("/api/{kind}"));
         assert!(answer.starts_with("HTTP/1.1 200 OK"), "{answer}");
         assert!(

@@ -260,6 +260,7 @@ impl Proxy {
         if let Some(found) = found {
             if found != Found::Missing {
                 self.compare_hash_behind(want);
+                self.check_signature_behind(want);
             }
             self.compare_with_list(want, found).await;
         }
@@ -288,7 +289,7 @@ impl Proxy {
             return self.take_manifest(want, epoch).await;
         }
         // Of what should be another file, the upstream's word that it is the same is worth nothing.
-        let is_trusted = self.dispute_of(want).is_none();
+        let is_trusted = self.doubt_of(want).is_none();
         let validators = stored.as_ref().filter(|_| is_trusted).map(conditional_of);
         let asked_at = self.clock.now();
         let (fetched, begun) = self.ask_or_go_on(want, epoch, validators).await?;

@@ -71,7 +71,7 @@ impl Proxy {
                     if withdrawn {
                         self.tell_withdrawn(want, &mut delivery);
                     }
-                    return self.past_dispute(want, delivery).await;
+                    return self.past_doubts(want, delivery).await;
                 }
                 None => {
                     let mut again = want.clone();

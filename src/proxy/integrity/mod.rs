@@ -1,12 +1,15 @@
 //! Whether a stored package is what its upstream says it is.
 //!
-//! Documents of the upstream publish the SHA-512 of its packages; a package that has another is *disputed*. Nobody waits
-//! for that: packages are compared behind the answers that they were fetched for, and documents when they come. A dispute
-//! is a mark on the stored package. What comes of it the feed's settings say: such packages are served with a warning, or
+//! Documents of the upstream publish the SHA-512 of its packages; a package that has another is *disputed*. Others name the
+//! certificates that the repository signs with; a package without such a signature is *unsigned*. Nobody waits for that:
+//! packages are looked at behind the answers that they were fetched for, and documents when they come. Either is a mark on
+//! the stored package. What comes of it the feed's settings say: such packages are served with a warning, or
 //! asked for again and refused while the upstream delivers nothing else.
 
 mod dispute;
+mod doubt;
 mod published;
+mod signature;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +17,7 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 
 pub(super) use self::dispute::Dispute;
+pub(super) use self::doubt::Doubt;
 use super::MAX_RECENT;
 use super::recent::Recent;
 use super::withdrawn::LOG_INTERVAL;

@@ -128,7 +128,7 @@ impl Proxy {
     }
 
     /// Does work that nobody waits for, once it is its turn, unless the process ends or too much waits.
-    fn in_turn(&self, feed: &Feed, work: impl Future<Output = ()> + Send + 'static) {
+    pub(super) fn in_turn(&self, feed: &Feed, work: impl Future<Output = ()> + Send + 'static) {
         let Ok(place) = Arc::clone(&self.scrutiny.places).try_acquire_owned() else {
             tracing::debug!(most = MAX_WAITING, "too many packages wait to be compared");
             return self.count_finding(feed, Finding::Skipped);
@@ -262,7 +262,7 @@ impl Proxy {
         self.want(&query, id, version, Content::Package, None)
     }
 
-    fn query_of_ours<'q>(
+    pub(super) fn query_of_ours<'q>(
         &self,
         feed: &'q Arc<Feed>,
         demand: Demand,

@@ -88,7 +88,7 @@ impl Roll {
                 self.hidden.get_or_insert(failure);
             }
             // No other member's bytes take the place of these.
-            Err(failure @ Failure::Disputed { .. }) => return Err(of_member(member, failure)),
+            Err(failure @ Failure::Doubted(_)) => return Err(of_member(member, failure)),
             Err(failure) => {
                 let failure = of_member(member, failure);
                 if member.settings.member.presence == Presence::Required {

@@ -62,6 +62,7 @@ async fn marks_survive_a_restart_and_so_does_their_end() {
     let store = rig.open_ready().await;
     for (kind, since) in [
         (MarkKind::Disputed, now + Duration::from_secs(5)),
+        (MarkKind::Unsigned, now),
         (MarkKind::Withdrawn, now),
     ] {
         assert_eq!(store.mark_of(kind, &key("kept")), Some(mark("kept", since)));
