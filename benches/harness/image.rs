@@ -14,7 +14,10 @@ const STILL_LIMIT: Duration = Duration::from_secs(20);
 /// What a bench, or a part of one, that cannot run here ends with: it says why, and fails unless it is the short form and
 /// `SLUICE_BENCH_MOUNT` says `where-allowed`.
 pub(crate) fn skipped(what: &str, reason: &str) -> ExitCode {
-    println!("SKIPPED {what}: {reason}");
+    #[allow(clippy::print_stdout, reason = "benches print")]
+    {
+        println!("SKIPPED {what}: {reason}");
+    }
     let named = std::env::var_os("SLUICE_BENCH_MOUNT");
     if is_smoke() && named.is_some_and(|value| value == "where-allowed") {
         return ExitCode::SUCCESS;

@@ -5,6 +5,7 @@
 //! folder and a line here; none is ever changed.
 
 use super::*;
+use crate::store::marks::MarkKind;
 
 const FORMATS: [&str; 1] = ["1"];
 
@@ -50,7 +51,12 @@ async fn a_store_of_every_earlier_format_is_read_with_all_that_its_rows_tell() {
         assert_eq!(gate.epoch, Epoch(START * 1_000_000 + 110_000));
         assert_eq!(gate.published_at, Some(at(110)));
         assert!(store.version_gate("nuget", "raised", "1.0.0") > Epoch(1));
-        assert_eq!(store.marked_since(&key("small")), Some(at(110)));
+        assert_eq!(
+            store
+                .mark_of(MarkKind::Withdrawn, &key("small"))
+                .map(|mark| mark.since),
+            Some(at(110))
+        );
         let absence = store.absence(&key("absent")).await.unwrap();
         assert_eq!(
             (absence.status, absence.first_at),
