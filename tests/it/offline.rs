@@ -413,13 +413,13 @@ async fn a_list_of_thousands_costs_the_disk_no_more_than_one_of_three() {
         let text = proxy.get(path).await.text().to_owned();
         (text, steps.load(Ordering::Relaxed) - before)
     };
-    // Reads of the service index, and of the list itself.
+    // Reads of the service index, and of the list itself, whose checksum is looked at behind its first answer.
     let (text, small) = cost(LIST).await;
     assert_eq!(text, r#"{"versions":["1.0.0"]}"#);
     let (text, large) = cost(huge).await;
     assert_eq!(text, r#"{"versions":["7.0.0","1999.0.0"]}"#);
     assert!(
-        large <= 2 && large <= small,
+        large <= 3 && large <= small,
         "{large} steps, {small} for a small list"
     );
 }

@@ -12,12 +12,10 @@ const ASKED: u32 = 0;
 const HALFWAY: u32 = 1;
 const DONE: u32 = 2;
 
-type Key = &'static str;
-
 /// Flights of one model, and how many are led.
 #[derive(Clone)]
 struct Runs {
-    flights: Flights<Key, u32>,
+    flights: Flights<&'static str, u32>,
     /// Leads that stand open. One that is given up stands open until its leader notices.
     leading: Arc<AtomicUsize>,
     gives_up: bool,
@@ -42,7 +40,10 @@ impl Runs {
     }
 
     /// Joins the flight for the one key; whoever leads has `lead` carry it out.
-    fn join<F>(&self, lead: impl FnOnce(Self, Lead<Key, u32>) -> F) -> Ticket<Key, u32>
+    fn join<F>(
+        &self,
+        lead: impl FnOnce(Self, Lead<&'static str, u32>) -> F,
+    ) -> Ticket<&'static str, u32>
     where
         F: Future<Output = ()> + Send + 'static,
     {
@@ -60,21 +61,21 @@ impl Runs {
     }
 
     /// Carries a flight to its verdict.
-    async fn fetch(self, lead: Lead<Key, u32>) {
+    async fn fetch(self, lead: Lead<&'static str, u32>) {
         lead.update(|state| *state = HALFWAY);
         self.leading.fetch_sub(1, Ordering::SeqCst);
         lead.finish(DONE);
     }
 
     /// Gives a flight up without a verdict.
-    async fn lose(self, lead: Lead<Key, u32>) {
+    async fn lose(self, lead: Lead<&'static str, u32>) {
         lead.update(|state| *state = HALFWAY);
         self.leading.fetch_sub(1, Ordering::SeqCst);
         drop(lead);
     }
 
     /// Carries a flight on until nobody wants it; while somebody does, it is not to be given up.
-    async fn fetch_while_wanted(self, lead: Lead<Key, u32>) {
+    async fn fetch_while_wanted(self, lead: Lead<&'static str, u32>) {
         let cancelled = lead.cancelled();
         let step = shuttle::future::yield_now();
         tokio::select! {
@@ -204,7 +205,7 @@ pub fn at_the_end_nothing_is_left() {
             let runs = runs.clone();
             spawn(async move {
                 let (told, hears) = tokio::sync::oneshot::channel();
-                let until_cancelled = |runs: Runs, lead: Lead<Key, u32>| async move {
+                let until_cancelled = |runs: Runs, lead: Lead<&'static str, u32>| async move {
                     lead.cancelled().await;
                     assert_eq!(lead.readers(), 0, "somebody reads what is given up");
                     runs.leading.fetch_sub(1, Ordering::SeqCst);

@@ -78,7 +78,7 @@ impl Shared {
     }
 
     /// No body here is marked as withdrawn.
-    pub(crate) fn end_mark(&self, _: &[u8; 32]) {}
+    pub(crate) fn end_marks(&self, _: &[u8; 32]) {}
 }
 
 /// A clock that stands.
