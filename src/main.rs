@@ -32,7 +32,7 @@ use shell::USER_AGENT;
 use shell::command::{
     USAGE, admin_url, check_config, fail, manage_tokens, pins, say, told, upkeep, usage,
 };
-use shell::gauges::count_store;
+use shell::gauges::{count_store, count_tasks};
 use shell::reload::{Reload, Sources};
 use shell::self_check::self_check;
 
@@ -306,6 +306,8 @@ async fn run(config: Config, log: Log, sources: Arc<Sources>) -> Result<(), Stri
     };
     let counted = store.clone();
     telemetry.collect(move |samples| count_store(&counted.usage(), samples));
+    let tracked = tasks.clone();
+    telemetry.collect(move |samples| count_tasks(&tracked, samples));
     let guard = Guard::open(
         config.access.clone(),
         clock.clone(),

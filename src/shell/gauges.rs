@@ -1,8 +1,9 @@
-//! The store's values as metrics.
+//! The values of the store and of the process as metrics.
 
 use std::time::SystemTime;
 
 use sluice::store::{IndexState, Usage};
+use sluice::tasks::Tasks;
 use sluice::telemetry::{Family, Kind, Samples};
 
 /// One of the store's values, for metrics.
@@ -205,6 +206,16 @@ pub(crate) fn count_store(usage: &Usage, samples: &mut Samples) {
     for (fault, count) in &usage.faults {
         samples.add(&faults, &[("fault", fault.word())], *count);
     }
+}
+
+/// Adds how much the process has under way to a scrape; what a task that never ends leaks shows here.
+pub(crate) fn count_tasks(tasks: &Tasks, samples: &mut Samples) {
+    let running = Family {
+        name: "sluice_tasks",
+        help: "Tasks and blocking calls under way, the scrape's own connection included.",
+        kind: Kind::Gauge,
+    };
+    samples.add(&running, &[], wide(tasks.running()));
 }
 
 fn wide(count: usize) -> u64 {
