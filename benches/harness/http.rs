@@ -143,7 +143,11 @@ impl Connection {
         Ok(length)
     }
 
-    fn send(&mut self, request: &Request<'_>) -> io::Result<()> {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// If the connection fails.
+    pub(crate) fn send(&mut self, request: &Request<'_>) -> io::Result<()> {
         let Request {
             body,
             headers,
@@ -163,7 +167,11 @@ impl Connection {
         stream.write_all(body)
     }
 
-    fn head(&mut self) -> io::Result<Reply> {
+    /// Reads the head of an answer.
+    ///
+    /// # Errors
+    /// As for `ask`.
+    pub(crate) fn head(&mut self) -> io::Result<Reply> {
         let line = self.line()?;
         let mut words = line.splitn(3, ' ');
         let status = words.nth(1).and_then(|word| word.parse().ok());
@@ -185,7 +193,11 @@ impl Connection {
         }
     }
 
-    fn body(&mut self, reply: &Reply, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
+    /// Reads the body that follows a head.
+    ///
+    /// # Errors
+    /// As for `ask`.
+    pub(crate) fn body(&mut self, reply: &Reply, sink: &mut dyn FnMut(&[u8])) -> io::Result<()> {
         if reply
             .header("transfer-encoding")
             .is_some_and(|coding| coding.contains("chunked"))

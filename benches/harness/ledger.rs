@@ -100,7 +100,9 @@ impl Ledger {
     /// The least generation that an answer to a request of now may have.
     pub(crate) fn floor(&self, thing: Thing) -> u64 {
         match thing {
-            Thing::List(id) | Thing::Registration(id) => self.floors[id].load(Ordering::SeqCst),
+            Thing::List(id) | Thing::Registration(id) | Thing::Search(id) => {
+                self.floors[id].load(Ordering::SeqCst)
+            }
             Thing::Package(..) | Thing::ServiceIndex => 0,
         }
     }

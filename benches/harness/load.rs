@@ -20,6 +20,20 @@ const CLIENTS: u64 = 4;
 /// After this long without a quiet moment, clients go on.
 const QUIET_LIMIT: Duration = Duration::from_secs(3);
 
+/// The content type of what `upload` makes.
+pub(crate) const UPLOAD_TYPE: &str = "multipart/form-data; boundary=b";
+
+/// The body of a push.
+pub(crate) fn upload(package: &[u8]) -> Vec<u8> {
+    let mut body =
+        b"--b\r\nContent-Disposition: form-data; name=\"package\"; filename=\"p.nupkg\"\r\n\
+        Content-Type: application/octet-stream\r\n\r\n"
+            .to_vec();
+    body.extend_from_slice(package);
+    body.extend_from_slice(b"\r\n--b--\r\n");
+    body
+}
+
 /// Sluice as clients see it.
 #[derive(Clone, Debug)]
 pub(crate) struct Site {
@@ -66,13 +80,14 @@ impl Site {
             Thing::Registration(id) => {
                 below(&self.registrations.0, &format!("{}/index.json", name(id)))
             }
+            Thing::Search(id) => format!("/v3/search?q={}", name(id)),
             Thing::ServiceIndex => "/v3/index.json".to_owned(),
         }
     }
 
     /// The generation of a thing that this answer is; `None` if it is of none.
     pub(crate) fn recognise(&self, stock: &Stock, thing: Thing, body: &[u8]) -> Option<u64> {
-        let Thing::Registration(_) = thing else {
+        let (Thing::Registration(_) | Thing::Search(_)) = thing else {
             return stock.recognise(thing, body);
         };
         let text = std::str::from_utf8(body).ok()?;
@@ -255,19 +270,11 @@ impl Client<'_> {
     fn push(&mut self, connection: &mut Connection) -> io::Result<()> {
         let id = self.random.place(self.stock.ids());
         let before = self.stock.generation(Thing::List(id));
-        let mut body =
-            b"--b\r\nContent-Disposition: form-data; name=\"package\"; filename=\"p.nupkg\"\r\n\
-            Content-Type: application/octet-stream\r\n\r\n"
-                .to_vec();
-        body.extend_from_slice(&self.stock.bytes(Thing::Package(id, 0), 0));
-        body.extend_from_slice(b"\r\n--b--\r\n");
+        let body = upload(&self.stock.bytes(Thing::Package(id, 0), 0));
         let key = name(id);
         let request = Request {
             body: &body,
-            headers: &[
-                ("X-NuGet-ApiKey", &key),
-                ("Content-Type", "multipart/form-data; boundary=b"),
-            ],
+            headers: &[("X-NuGet-ApiKey", &key), ("Content-Type", UPLOAD_TYPE)],
             method: "PUT",
             path: "/v3/package",
         };

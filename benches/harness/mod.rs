@@ -11,7 +11,9 @@
     reason = "each bench, and the client suite, uses its own part"
 )]
 
+pub(crate) mod abuse;
 pub(crate) mod accounts;
+pub(crate) mod bombs;
 pub(crate) mod crowd;
 pub(crate) mod fill;
 pub(crate) mod filler;
@@ -22,6 +24,7 @@ pub(crate) mod image;
 pub(crate) mod ledger;
 pub(crate) mod load;
 pub(crate) mod measure;
+pub(crate) mod mischief;
 pub(crate) mod nginx;
 pub(crate) mod process;
 pub(crate) mod random;
@@ -30,6 +33,8 @@ pub(crate) mod scripted;
 pub(crate) mod sluice;
 pub(crate) mod stock;
 pub(crate) mod upstream;
+pub(crate) mod visitors;
+pub(crate) mod vitals;
 
 use std::path::{Path, PathBuf};
 

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Signal {
     Continue,
+    HangUp,
     Kill,
     Stop,
     Terminate,
@@ -98,6 +99,7 @@ impl Process {
     pub(crate) fn signal(&self, signal: Signal) {
         let name = match signal {
             Signal::Continue => "-CONT",
+            Signal::HangUp => "-HUP",
             Signal::Kill => "-KILL",
             Signal::Stop => "-STOP",
             Signal::Terminate => "-TERM",
@@ -146,16 +148,23 @@ impl Process {
     /// # Panics
     /// If it is gone.
     pub(crate) fn anonymous_bytes(&self) -> u64 {
+        self.status("RssAnon") << 10
+    }
+
+    /// A number of its status in `/proc`; sizes are in KiB.
+    ///
+    /// # Panics
+    /// If it is gone, or has no such number.
+    pub(crate) fn status(&self, name: &str) -> u64 {
         let path = format!("/proc/{}/status", self.child.id());
         let status = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix("RssAnon:"));
-        let number = line.and_then(|line| line.trim().strip_suffix(" kB"));
+        let number = status.lines().find_map(|line| {
+            let (own, rest) = line.split_once(':')?;
+            (own == name).then_some(rest.trim().trim_end_matches(" kB"))
+        });
         number
-            .and_then(|text| text.parse::<u64>().ok())
-            .expect("RssAnon is there in kB")
-            << 10
+            .and_then(|text| text.parse().ok())
+            .unwrap_or_else(|| panic!("{path} has no number {name}"))
     }
 }
 

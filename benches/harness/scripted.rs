@@ -1,10 +1,13 @@
 //! A scripted upstream in the bench's own process: a stock behind HTTP/1.1, as fast or as halting as the moment has it.
 //!
 //! Documents answer to `If-None-Match`; packages come with a length or in chunks, whole or in pieces with pauses; what is
-//! pushed is read to its end and changes the documents of the id that the API key names. It refuses to keep a log.
+//! pushed is read to its end and changes the documents of the id that the API key names. Faults are `mischief`'s. It
+//! refuses to keep a log.
 
+use super::mischief::{Answer, Weather};
 use super::random::Random;
 use super::stock::{Stock, Thing};
+use std::borrow::Cow;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -16,7 +19,27 @@ use std::time::Duration;
 pub(crate) struct Scripted {
     pub(crate) address: SocketAddr,
     pub(crate) stock: Arc<Stock>,
+    /// What goes wrong; nothing, unless it is turned.
+    pub(crate) weather: Arc<Weather>,
     is_down: Arc<AtomicBool>,
+}
+
+/// An answer that is of no stock.
+#[derive(Clone, Debug)]
+pub(crate) struct Beside {
+    pub(crate) headers: &'static [(&'static str, &'static str)],
+    pub(crate) body: Cow<'static, [u8]>,
+}
+
+/// What one is like, beside its ids.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extent {
+    /// What it answers at other paths than those of its stock; 404 without.
+    pub(crate) beside: Option<fn(&str) -> Option<Beside>>,
+    /// Bytes of each package of the first id; by chance like the others without.
+    pub(crate) large: Option<usize>,
+    /// After so long without a request it ends a connection; never without.
+    pub(crate) idle: Option<Duration>,
 }
 
 /// The head of a request.
@@ -41,23 +64,43 @@ impl Scripted {
     /// # Panics
     /// If loopback has no free port.
     pub(crate) fn start(ids: usize, seed: u64) -> Self {
+        Self::of(ids, seed, Extent::default())
+    }
+
+    /// Starts with a stock of `ids` ids, like that.
+    ///
+    /// # Panics
+    /// If loopback has no free port.
+    pub(crate) fn of(ids: usize, seed: u64, extent: Extent) -> Self {
         let listener =
             TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback has a free port");
         let address = listener.local_addr().expect("it is bound");
-        let stock = Arc::new(Stock::new(ids, &format!("http://{address}")));
+        let stock = Stock::new(ids, &format!("http://{address}"));
+        let stock = Arc::new(match extent.large {
+            Some(length) => stock.with_large(length),
+            None => stock,
+        });
+        let weather = Arc::new(Weather::default());
         let is_down = Arc::new(AtomicBool::new(false));
-        let (served, closed) = (Arc::clone(&stock), Arc::clone(&is_down));
+        let served = Arc::new(Served {
+            stock: Arc::clone(&stock),
+            weather: Arc::clone(&weather),
+            is_down: Arc::clone(&is_down),
+            beside: extent.beside,
+        });
         std::thread::spawn(move || {
             let connections = AtomicU64::new(seed);
             for stream in listener.incoming().map_while(Result::ok) {
-                let (stock, is_down) = (Arc::clone(&served), Arc::clone(&closed));
+                let served = Arc::clone(&served);
+                let _ = stream.set_read_timeout(extent.idle);
                 let random = Random::new(connections.fetch_add(1, Ordering::Relaxed));
-                std::thread::spawn(move || serve(&stream, &stock, &is_down, random));
+                std::thread::spawn(move || served.serve(&stream, random));
             }
         });
         Self {
             address,
             stock,
+            weather,
             is_down,
         }
     }
@@ -81,17 +124,26 @@ pub(crate) enum Availability {
     Up,
 }
 
-fn serve(stream: &TcpStream, stock: &Stock, is_down: &AtomicBool, mut random: Random) {
-    let _ = stream.set_nodelay(true);
-    let mut reader = BufReader::new(stream);
-    // An error is the other side's end, mostly a sudden one.
-    while !is_down.load(Ordering::SeqCst)
-        && let Ok(Some(head)) = head(&mut reader)
-    {
-        if is_down.load(Ordering::SeqCst)
-            || answer(&mut reader, stream, &head, stock, &mut random).is_err()
+/// What its connections share.
+struct Served {
+    stock: Arc<Stock>,
+    weather: Arc<Weather>,
+    is_down: Arc<AtomicBool>,
+    beside: Option<fn(&str) -> Option<Beside>>,
+}
+
+impl Served {
+    fn serve(&self, stream: &TcpStream, mut random: Random) {
+        let _ = stream.set_nodelay(true);
+        let mut reader = BufReader::new(stream);
+        let is_down = || self.is_down.load(Ordering::SeqCst);
+        // An error is the other side's end, mostly a sudden one.
+        while !is_down()
+            && let Ok(Some(head)) = head(&mut reader)
         {
-            return;
+            if is_down() || answer(&mut reader, stream, &head, self, &mut random).is_err() {
+                return;
+            }
         }
     }
 }
@@ -127,11 +179,20 @@ fn answer(
     reader: &mut BufReader<&TcpStream>,
     stream: &TcpStream,
     head: &Head,
-    stock: &Stock,
+    served: &Served,
     random: &mut Random,
 ) -> io::Result<()> {
+    let Served { stock, weather, .. } = served;
     if matches!(&*head.method, "PUT" | "DELETE") {
         read_away(reader, head)?;
+        if let Some(mischief) = weather.draw_for_upload(random) {
+            let nothing = Answer {
+                path: &head.path,
+                headers: &[],
+                body: b"",
+            };
+            return weather.commit(mischief, stream, nothing, random);
+        }
         let id = head
             .header("x-nuget-apikey")
             .and_then(|name| stock.id_of(name));
@@ -146,25 +207,59 @@ fn answer(
         };
         return send(stream, status, &[], b"");
     }
-    let path = head.path.split('?').next().unwrap_or_default();
+    // Where a redirect leads to.
+    let path = head.path.strip_prefix("/moved").unwrap_or(&head.path);
     let Some(thing) = stock.thing_at(path) else {
-        return send(stream, "404 Not Found", &[], b"");
+        return match served.beside.and_then(|at| at(path)) {
+            Some(Beside { headers, body }) => send(stream, "200 OK", headers, &body),
+            None => send(stream, "404 Not Found", &[], b""),
+        };
     };
     let generation = stock.generation(thing);
     let tag = format!("\"{}-{generation}\"", crc32c::crc32c(path.as_bytes()));
-    if head.header("if-none-match") == Some(&tag) {
-        return send(stream, "304 Not Modified", &[("ETag", &tag)], b"");
-    }
     let kind = match thing {
         Thing::Package(..) => "application/octet-stream",
-        Thing::List(_) | Thing::Registration(_) | Thing::ServiceIndex => "application/json",
+        Thing::List(_) | Thing::Registration(_) | Thing::Search(_) | Thing::ServiceIndex => {
+            "application/json"
+        }
     };
     let headers = [("ETag", &*tag), ("Content-Type", kind)];
     let bytes = stock.bytes(thing, generation);
+    if let Some(mischief) = weather.draw(random).filter(|_| head.method == "GET") {
+        let answer = Answer {
+            path,
+            headers: &headers,
+            body: &bytes,
+        };
+        return weather.commit(mischief, stream, answer, random);
+    }
+    if head.header("if-none-match") == Some(&tag) {
+        return send(stream, "304 Not Modified", &[("ETag", &tag)], b"");
+    }
+    if head.method == "HEAD" {
+        let framing = format!("Content-Length: {}\r\n", bytes.len());
+        return { stream }.write_all(lines("200 OK", &headers, &framing).as_bytes());
+    }
+    if let Some(from) = head.header("range").and_then(open_range)
+        && from < bytes.len()
+    {
+        let range = format!("bytes {from}-{}/{}", bytes.len() - 1, bytes.len());
+        let headers = [headers[0], headers[1], ("Content-Range", &*range)];
+        return send(stream, "206 Partial Content", &headers, &bytes[from..]);
+    }
     if matches!(thing, Thing::Package(..)) && bytes.len() > 16 << 10 {
         return send_in_pieces(stream, &headers, &bytes, random);
     }
     send(stream, "200 OK", &headers, &bytes)
+}
+
+/// The start of a range without an end.
+fn open_range(range: &str) -> Option<usize> {
+    range
+        .strip_prefix("bytes=")?
+        .strip_suffix('-')?
+        .parse()
+        .ok()
 }
 
 fn read_away(reader: &mut BufReader<&TcpStream>, head: &Head) -> io::Result<()> {

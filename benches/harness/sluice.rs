@@ -268,14 +268,25 @@ impl Sluice {
     /// # Panics
     /// If it has printed no address of its admin listener.
     pub(crate) fn admin(&self, path: &str) -> io::Result<String> {
+        let reply = self.ask_admin(&Request::get(path, &[]))?;
+        Ok(String::from_utf8_lossy(&reply.body).into_owned())
+    }
+
+    /// The answer of its admin listener to a request.
+    ///
+    /// # Errors
+    /// As [`Self::admin`].
+    ///
+    /// # Panics
+    /// As [`Self::admin`].
+    pub(crate) fn ask_admin(&self, request: &Request<'_>) -> io::Result<Reply> {
         let lines = self.process.lines();
         let admin = lines.iter().find_map(|line| {
             let (_, rest) = line.split_once("admin http://")?;
             rest.trim().parse().ok()
         });
         let admin = admin.unwrap_or_else(|| panic!("no admin listener in {lines:#?}"));
-        let reply = ask(admin, &Request::get(path, &[]))?;
-        Ok(String::from_utf8_lossy(&reply.body).into_owned())
+        ask(admin, request)
     }
 
     /// Its metrics that have no labels, by name.

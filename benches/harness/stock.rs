@@ -20,6 +20,7 @@ pub(crate) enum Thing {
     List(usize),
     Package(usize, usize),
     Registration(usize),
+    Search(usize),
     ServiceIndex,
 }
 
@@ -43,6 +44,16 @@ impl Stock {
             packages: packages.collect(),
             base: base.to_owned(),
         }
+    }
+
+    /// The same, but that each version of the first id has so many bytes.
+    pub(crate) fn with_large(mut self, length: usize) -> Self {
+        for version in 0..VERSIONS {
+            let noise = Random::new(version as u64).bytes(length);
+            let large = package(&name(0), &format!("1.0.{version}"), &noise);
+            self.packages.insert((0, version), large);
+        }
+        self
     }
 
     pub(crate) fn ids(&self) -> usize {
@@ -76,7 +87,7 @@ impl Stock {
     /// How often a thing has changed; a package never does.
     pub(crate) fn generation(&self, thing: Thing) -> u64 {
         match thing {
-            Thing::List(id) | Thing::Registration(id) => {
+            Thing::List(id) | Thing::Registration(id) | Thing::Search(id) => {
                 self.generations[id].load(Ordering::SeqCst)
             }
             Thing::Package(..) | Thing::ServiceIndex => 0,
@@ -94,6 +105,7 @@ impl Stock {
             Thing::List(id) => list(id, generation).to_string().into_bytes(),
             Thing::Package(id, version) => self.packages[&(id, version)].clone(),
             Thing::Registration(id) => self.registration(id, generation).to_string().into_bytes(),
+            Thing::Search(id) => self.search(id, generation).to_string().into_bytes(),
             Thing::ServiceIndex => self.service_index().to_string().into_bytes(),
         }
     }
@@ -101,7 +113,7 @@ impl Stock {
     /// The generation of a thing of which these are the bytes; `None` if they are of none so far.
     pub(crate) fn recognise(&self, thing: Thing, bytes: &[u8]) -> Option<u64> {
         let generation = match thing {
-            Thing::List(_) | Thing::Registration(_) => {
+            Thing::List(_) | Thing::Registration(_) | Thing::Search(_) => {
                 let document: Value = serde_json::from_slice(bytes).ok()?;
                 document["generation"].as_u64()?
             }
@@ -117,6 +129,7 @@ impl Stock {
             Thing::List(id) => format!("/flat/{}/index.json", name(id)),
             Thing::Package(id, version) => format!("/flat/{}", content(id, version)),
             Thing::Registration(id) => format!("/reg/{}/index.json", name(id)),
+            Thing::Search(id) => format!("/search?q={}", name(id)),
             Thing::ServiceIndex => "/v3/index.json".to_owned(),
         }
     }
@@ -126,6 +139,11 @@ impl Stock {
         if path == "/v3/index.json" {
             return Some(Thing::ServiceIndex);
         }
+        if let Some(query) = path.strip_prefix("/search?") {
+            let named = query.split('&').find_map(|pair| pair.strip_prefix("q="));
+            return self.id_of(named?).map(Thing::Search);
+        }
+        let path = path.split('?').next()?;
         let (place, rest) = path.strip_prefix('/')?.split_once('/')?;
         let (name, rest) = rest.split_once('/')?;
         let id = self.id_of(name)?;
@@ -153,10 +171,30 @@ impl Stock {
             ("PackageBaseAddress/3.0.0", "flat/"),
             ("PackagePublish/2.0.0", "push"),
             ("RegistrationsBaseUrl/3.6.0", "reg/"),
+            ("SearchQueryService/3.0.0-rc", "search"),
         ];
         let resources =
             resources.map(|(kind, path)| json!({"@id": format!("{base}/{path}"), "@type": kind}));
         json!({"version": "3.0.0", "resources": resources})
+    }
+
+    fn search(&self, id: usize, generation: u64) -> Value {
+        let (base, name) = (&self.base, name(id));
+        let index = format!("{base}/reg/{name}/index.json");
+        let version = |version: usize| {
+            json!({
+                "@id": format!("{base}/reg/{name}/1.0.{version}.json"), "downloads": 0,
+                "version": format!("1.0.{version}"),
+            })
+        };
+        let versions: Vec<Value> = (0..VERSIONS).map(version).collect();
+        json!({
+            "totalHits": 1, "generation": generation, "filler": filler(id, generation),
+            "data": [{
+                "@id": index, "@type": "Package", "registration": index, "id": name,
+                "version": format!("1.0.{}", VERSIONS - 1), "versions": versions,
+            }],
+        })
     }
 
     fn registration(&self, id: usize, generation: u64) -> Value {
