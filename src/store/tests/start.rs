@@ -123,20 +123,31 @@ async fn an_index_whose_last_handle_is_still_closing_is_waited_for() {
     assert!(!rig.path().join("index-2").exists());
 }
 
+/// The index in this folder, once its last handle is closed.
+async fn opened(folder: &Path) -> sled::Db {
+    let mut db = None;
+    until(|| {
+        db = sled::open(folder).ok();
+        db.is_some()
+    })
+    .await;
+    db.unwrap()
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_rebuild_that_was_interrupted_is_done_again() {
     let rig = Rig::new();
     stored_and_closed(&rig, &["a", "b"]).await;
     let index = rig.path().join("index-1");
     {
-        let db = sled::open(&index).unwrap();
+        let db = opened(&index).await;
         db.remove(row::REBUILT).unwrap().unwrap();
         db.remove(row::entry(key("b").bytes())).unwrap();
         db.flush().unwrap();
     }
     let store = rig.open_ready().await;
     store.close(Duration::from_secs(5)).await;
-    let db = sled::open(&index).unwrap();
+    let db = opened(&index).await;
     assert!(db.contains_key(row::REBUILT).unwrap());
     assert!(db.contains_key(row::entry(key("b").bytes())).unwrap());
 }
