@@ -76,6 +76,18 @@ impl Finding {
     }
 }
 
+/// The same file, to be asked about whatever is stored.
+fn question_for(want: &Want) -> Want {
+    Want {
+        ask: Ask {
+            demand: Demand::Forced,
+            ..want.ask.clone()
+        },
+        purpose: Purpose::Recheck,
+        ..want.clone()
+    }
+}
+
 impl Proxy {
     /// Has the upstream asked about a stored file that is given, if it is due and nothing speaks against asking.
     pub(super) fn recheck_behind(&self, want: &Want, stored: &Stored) {
@@ -102,14 +114,10 @@ impl Proxy {
         let until = now + AGAIN_AFTER_QUESTION;
         self.rechecks.note(ask.key.clone(), until, now);
         let proxy = self.clone();
-        let want = Want {
-            ask: Ask {
-                demand: Demand::Forced,
-                since: now,
-                ..ask.behind()
-            },
-            purpose: Purpose::Recheck,
-            ..want.clone()
+        let mut want = question_for(want);
+        want.ask = Ask {
+            since: now,
+            ..want.ask.behind()
         };
         self.tasks.spawn("recheck", async move {
             let _place = place;
@@ -164,9 +172,7 @@ impl Proxy {
 
     /// Takes part in the flight for a file until its verdict.
     async fn ask_again(&self, want: &Want, before: &Stored) -> Finding {
-        let (mut ticket, _) = self.board_content(want, want.gate(self).epoch);
-        let landed = ticket.wait_for(ContentState::is_landed).await;
-        let Ok(state) = landed.map(|state| state.clone()) else {
+        let Some(state) = self.verdict_on(want).await else {
             return Finding::Failed;
         };
         match state {
@@ -190,24 +196,20 @@ impl Proxy {
 
     /// Takes part in a flight that asks for a file, whatever is stored, until its verdict.
     pub(in crate::proxy) async fn ask_anew(&self, want: &Want) {
-        let want = Want {
-            ask: Ask {
-                demand: Demand::Forced,
-                ..want.ask.clone()
-            },
-            purpose: Purpose::Recheck,
-            ..want.clone()
-        };
-        let (mut ticket, _) = self.board_content(&want, want.gate(self).epoch);
         // What came of it shows in the store.
-        let _ = ticket.wait_for(ContentState::is_landed).await;
+        let _ = self.verdict_on(&question_for(want)).await;
+    }
+
+    /// The verdict of the flight for a file; `None` if its leader is lost.
+    async fn verdict_on(&self, want: &Want) -> Option<ContentState> {
+        let (mut ticket, _) = self.board_content(want, want.gate(self).epoch);
+        let landed = ticket.wait_for(ContentState::is_landed).await;
+        landed.ok().map(|state| state.clone())
     }
 
     /// A manifest that is made of its package is as current as that.
     async fn recheck_by_package(&self, package: &Want, manifest: &Stored) -> Finding {
-        let mut package = package.clone();
-        package.ask.demand = Demand::Forced;
-        package.purpose = Purpose::Recheck;
+        let package = question_for(package);
         let Some(before) = self.stored(&package.ask.key).await else {
             // Made of what is evicted by now.
             return Finding::Gone;
