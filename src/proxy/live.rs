@@ -140,13 +140,18 @@ impl Live {
         self.part
     }
 
+    /// Where it began.
+    fn start(&self) -> u64 {
+        self.part.map_or(0, |(start, ..)| start)
+    }
+
     /// The next bytes.
     pub(super) async fn next(&mut self) -> Option<Result<Bytes, BodyError>> {
+        let start = self.start();
         loop {
             let step = match &mut self.source {
                 Source::Past(past) => past.next(self.at, self.end).await,
                 Source::Flight { ticket, body, .. } => {
-                    let start = self.part.map_or(0, |(start, ..)| start);
                     flight_step(ticket, body, start, self.at, self.end).await
                 }
                 Source::Stored { stored, rescue } => {
@@ -172,8 +177,7 @@ impl Live {
     async fn rescued(&self) -> Result<Past, Reason> {
         let (rescue, body, given) = match &self.source {
             Source::Flight { rescue, body, .. } => {
-                let start = self.part.map_or(0, |(start, ..)| start);
-                let given = if self.at > start {
+                let given = if self.at > self.start() {
                     Given::Some
                 } else {
                     Given::Nothing
