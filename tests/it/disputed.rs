@@ -261,6 +261,18 @@ async fn enforced_nothing_disputed_comes_of_an_outage_a_slow_upstream_or_offline
     proxy.get(PATH).await.expect("hit.disputed");
 }
 
+/// An address or text of the leaf as it is when the package was signed anew.
+fn renewed(text: &str) -> String {
+    text.replace("2026.11.04", "2026.11.09")
+}
+
+/// Has the upstream publish the other package by another leaf of the catalog, and a registration that names that.
+fn publish_anew(origin: &Origin) {
+    origin.on(&renewed(LEAF), leaf_of(&other()));
+    let index = inlined_registration(HIVE, ONE, &ONE_VERSIONS);
+    origin.on(INDEX, document(&renewed(&index)));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_package_that_was_signed_anew_is_replaced_and_nothing_is_refused() {
     let proxy = proxy_of(publishing(&delivered()), Scrutiny::Enforce).await;
@@ -268,16 +280,8 @@ async fn a_package_that_was_signed_anew_is_replaced_and_nothing_is_refused() {
     settle().await;
     // The upstream has another package, another leaf of the catalog for it, and a registration that names that.
     deliver(&proxy.origin, other());
-    let leaf = LEAF.replace("2026.11.04", "2026.11.09");
-    proxy.origin.on(&leaf, leaf_of(&other()));
-    let index = inlined_registration(HIVE, ONE, &ONE_VERSIONS);
-    proxy
-        .origin
-        .on(INDEX, document(&index.replace("2026.11.04", "2026.11.09")));
-    proxy
-        .get(&LEAF_PATH.replace("2026.11.04", "2026.11.09"))
-        .await
-        .expect("miss");
+    publish_anew(&proxy.origin);
+    proxy.get(&renewed(LEAF_PATH)).await.expect("miss");
     settle().await;
     let answer = proxy.get(PATH).await.expect("hit");
     assert_eq!(answer.body, other());
@@ -295,12 +299,7 @@ async fn an_old_leaf_and_an_old_registration_dispute_nothing() {
         .await
         .expect("miss");
     deliver(&proxy.origin, other());
-    let leaf = LEAF.replace("2026.11.04", "2026.11.09");
-    proxy.origin.on(&leaf, leaf_of(&other()));
-    let index = inlined_registration(HIVE, ONE, &ONE_VERSIONS);
-    proxy
-        .origin
-        .on(INDEX, document(&index.replace("2026.11.04", "2026.11.09")));
+    publish_anew(&proxy.origin);
     proxy.get(PATH).await.expect("miss");
     settle().await;
     assert_eq!(disputed(&proxy), [""; 0]);

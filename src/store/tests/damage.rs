@@ -29,15 +29,22 @@ fn count_of(store: &Store, fault: StoreFault) -> u64 {
     found.unwrap().1
 }
 
+/// A store with a body, and the token by which a connection sends it.
 #[cfg(target_os = "linux")]
-#[tokio::test(start_paused = true)]
-async fn a_body_that_turned_out_short_while_it_was_sent_is_given_to_nobody_again() {
-    let rig = Rig::new();
+async fn being_sent(rig: &Rig) -> (Store, Stored, Bytes) {
     let store = rig.open_ready().await;
     put(&store, &key("a"), &noise(1, 700_000)).await;
     settle(&store).await;
     let stored = found(store.lookup(&key("a")).await);
     let token = store.token(&stored, 0..700_000).unwrap();
+    (store, stored, token)
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn a_body_that_turned_out_short_while_it_was_sent_is_given_to_nobody_again() {
+    let rig = Rig::new();
+    let (store, stored, token) = being_sent(&rig).await;
     let place = crate::mapped::locate(&token).unwrap();
     cut(&rig, &key("a"), 300_000);
     // What is held open is given until somebody finds out.
@@ -60,11 +67,7 @@ async fn a_body_that_turned_out_short_while_it_was_sent_is_given_to_nobody_again
 #[tokio::test(start_paused = true)]
 async fn a_body_that_was_only_suspected_is_found_good_and_kept() {
     let rig = Rig::new();
-    let store = rig.open_ready().await;
-    put(&store, &key("a"), &noise(1, 700_000)).await;
-    settle(&store).await;
-    let stored = found(store.lookup(&key("a")).await);
-    let token = store.token(&stored, 0..700_000).unwrap();
+    let (store, stored, token) = being_sent(&rig).await;
     crate::mapped::locate(&token).unwrap().tell_damage();
     assert!(stored.body.is_suspect());
     until(|| !stored.body.is_suspect()).await;
