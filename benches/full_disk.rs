@@ -93,8 +93,7 @@ fn main() -> ExitCode {
     let folder = fresh_folder("bench-full-disk");
     let data = folder.join("data");
     if let Err(reason) = InMemory::mount(&data, DISK, NAMES).map(drop) {
-        let reason = format!("no file system can be mounted here: {reason}");
-        return image::skipped("full_disk", &reason);
+        return image::unmountable("full_disk", &reason);
     }
     println!("SLUICE_BENCH_SEED={seed}, {rounds} rounds");
     let mut bench = Bench::new(folder, data, seed);

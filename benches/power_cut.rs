@@ -149,8 +149,7 @@ fn main() -> ExitCode {
         mounted.map(drop)
     });
     if let Err(reason) = ready {
-        let reason = format!("no file system can be mounted here: {reason}");
-        return image::skipped("power_cut", &reason);
+        return image::unmountable("power_cut", &reason);
     }
     println!("SLUICE_BENCH_SEED={seed}, {rounds} rounds");
     let mut bench = Bench::new(folder, template, seed);

@@ -13,16 +13,22 @@ const STILL_LIMIT: Duration = Duration::from_secs(20);
 
 /// What a bench, or a part of one, that cannot run here ends with: it says why, and fails unless it is the short form and
 /// `SLUICE_BENCH_MOUNT` says `where-allowed`.
+#[allow(clippy::print_stdout, reason = "benches print")]
 pub(crate) fn skipped(what: &str, reason: &str) -> ExitCode {
-    #[allow(clippy::print_stdout, reason = "benches print")]
-    {
-        println!("SKIPPED {what}: {reason}");
-    }
+    println!("SKIPPED {what}: {reason}");
     let named = std::env::var_os("SLUICE_BENCH_MOUNT");
     if is_smoke() && named.is_some_and(|value| value == "where-allowed") {
         return ExitCode::SUCCESS;
     }
     ExitCode::FAILURE
+}
+
+/// The same of a bench for which no file system can be mounted.
+pub(crate) fn unmountable(what: &str, reason: &str) -> ExitCode {
+    skipped(
+        what,
+        &format!("no file system can be mounted here: {reason}"),
+    )
 }
 
 /// Makes an empty ext4 of `mebibytes`, all of whose tables are written, so that the kernel has nothing to do behind our

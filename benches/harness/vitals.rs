@@ -95,6 +95,11 @@ struct Measure {
     short: Margin,
 }
 
+/// The share that all but memory of short runs is allowed, and this number.
+const fn more_than(more: u64) -> Margin {
+    Margin { percent: 15, more }
+}
+
 /// The allocator keeps some freed memory for each thread, and in two minutes the threads for blocking calls, 128 at the
 /// most, are still becoming more: a short run shows only a leak that is gross.
 const WARMING: Margin = Margin {
@@ -108,56 +113,32 @@ const MEASURES: [Measure; 5] = [
     Measure {
         name: "KiB of anonymous memory",
         read: |vitals| vitals.anonymous,
-        long: Margin {
-            percent: 15,
-            more: 8 << 10,
-        },
+        long: more_than(8 << 10),
         short: WARMING,
     },
     Measure {
         name: "KiB in RAM",
         read: |vitals| vitals.resident,
-        long: Margin {
-            percent: 15,
-            more: 8 << 10,
-        },
+        long: more_than(8 << 10),
         short: WARMING,
     },
     Measure {
         name: "descriptors",
         read: |vitals| vitals.descriptors,
-        long: Margin {
-            percent: 15,
-            more: 16,
-        },
-        short: Margin {
-            percent: 15,
-            more: 16,
-        },
+        long: more_than(16),
+        short: more_than(16),
     },
     Measure {
         name: "tasks",
         read: |vitals| vitals.tasks,
-        long: Margin {
-            percent: 15,
-            more: 16,
-        },
-        short: Margin {
-            percent: 15,
-            more: 16,
-        },
+        long: more_than(16),
+        short: more_than(16),
     },
     Measure {
         name: "temporary files",
         read: |vitals| vitals.temporary,
-        long: Margin {
-            percent: 15,
-            more: 8,
-        },
-        short: Margin {
-            percent: 15,
-            more: 8,
-        },
+        long: more_than(8),
+        short: more_than(8),
     },
 ];
 
