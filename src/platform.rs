@@ -263,14 +263,18 @@ pub fn send_file(
     }
 }
 
-/// Whether an error of `send_file` is the file's and not the socket's (sendfile(2): `EIO` while reading).
+/// Whether an error of `send_file` is the file's and not the socket's: `EIO` while reading (sendfile(2)), damage that a file
+/// system finds in itself (`EBADMSG` and `EUCLEAN` of ext4 and XFS), a file that its server has no more (`ESTALE`, NFS).
 #[must_use]
 pub fn is_of_disk(error: &io::Error) -> bool {
-    #[cfg(unix)]
+    #[cfg(target_os = "linux")]
     {
-        error.raw_os_error() == Some(rustix::io::Errno::IO.raw_os_error())
+        use rustix::io::Errno;
+        let of_disk = [Errno::BADMSG, Errno::IO, Errno::STALE, Errno::UCLEAN];
+        let code = error.raw_os_error();
+        of_disk.iter().any(|one| code == Some(one.raw_os_error()))
     }
-    #[cfg(not(unix))]
+    #[cfg(not(target_os = "linux"))]
     {
         let _ = error;
         false

@@ -184,10 +184,10 @@ impl Body {
     }
 
     /// The address token of these bytes, as `Store::token` gives it. `on_damage` makes what is called once the file turns
-    /// out to be damaged.
+    /// out to be damaged; it says whether somebody will look at it, else the next who finds out calls it again.
     pub(super) fn token<F>(&self, range: Range<u64>, on_damage: impl FnOnce() -> F) -> Option<Bytes>
     where
-        F: Fn() + Send + Sync + 'static,
+        F: Fn() -> bool + Send + Sync + 'static,
     {
         let inner = &self.0;
         let length = self.len();
@@ -201,8 +201,8 @@ impl Body {
             .get_or_init(|| {
                 let (suspect, tell) = (Arc::clone(&inner.suspect), on_damage());
                 let on_damage = move || {
-                    if !suspect.swap(true, Ordering::AcqRel) {
-                        tell();
+                    if !suspect.swap(true, Ordering::AcqRel) && !tell() {
+                        suspect.store(false, Ordering::Release);
                     }
                 };
                 mapped::Reservation::new(Arc::clone(&inner.file), length, on_damage).ok()

@@ -66,7 +66,7 @@ impl Shared {
                 let (opened, entry, found) = *found;
                 let stored = self.open(opened, entry);
                 if self.locks.changes(key.bytes()) == changes {
-                    return Lookup::Found(self.hold(stored, found));
+                    return self.unless_suspect(stored, found);
                 }
             }
             Examined::Absent
@@ -113,7 +113,7 @@ impl Shared {
                 let (opened, entry, found) = *found;
                 self.count_found(key, &opened);
                 let stored = self.open(opened, entry);
-                Lookup::Found(self.hold(stored, found))
+                self.unless_suspect(stored, found)
             }
             Ok(Examined::Adopt(opened)) => {
                 self.count_found(key, &opened);
@@ -121,9 +121,18 @@ impl Shared {
                 let stored = self.open(*opened, entry);
                 self.send_change(&stored);
                 self.adopted.fetch_add(1, Ordering::Relaxed);
-                Lookup::Found(self.hold(stored, Found::Row))
+                self.unless_suspect(stored, Found::Row)
             }
         }
+    }
+
+    /// Holds what was found. A file that could not be sent to its end is given to nobody until its checksum was checked: its
+    /// name and its trailer do not tell of a sector that cannot be read.
+    fn unless_suspect(self: &Arc<Self>, stored: Stored, found: Found) -> Lookup {
+        if stored.body.is_suspect() {
+            return Lookup::Absent;
+        }
+        Lookup::Found(self.hold(stored, found))
     }
 
     /// What memory holds of a key, unless its file is suspected to be damaged: then it is looked at by name.

@@ -80,6 +80,7 @@ use layout::Layout;
 use memory::Handles;
 use pending::{Overlay, Pace, Pending};
 use quota::Quota;
+use suspects::Suspect;
 
 /// Most entries whose rows are not durable yet; a writer beyond waits. At 64 rows a batch these are some seconds of a
 /// slow disk.
@@ -144,7 +145,7 @@ struct Shared {
     /// Uses whose rows are due, with their hour.
     uses: Mutex<HashMap<[u8; 32], u32>>,
     /// Keys of bodies that may be damaged.
-    to_check: mpsc::Sender<Key>,
+    to_check: mpsc::Sender<Suspect>,
     counted: watch::Sender<Count>,
     ending: watch::Sender<bool>,
     permits: Arc<Semaphore>,
@@ -357,7 +358,7 @@ impl Shared {
         tasks: Tasks,
         layout: Layout,
         prepared: recover::Prepared,
-        to_check: mpsc::Sender<Key>,
+        to_check: mpsc::Sender<Suspect>,
     ) -> Self {
         let open_files = platform::raise_open_files(settings.portability);
         let share = open_files.map_or(MAX_OPEN_BODIES, |files| MAX_OPEN_BODIES.min(files / 4));

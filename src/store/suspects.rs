@@ -26,6 +26,22 @@ pub(super) const MAX_TO_CHECK: usize = 1 << 15;
 /// Piece in which a body is read to check it: short enough that other blocking calls come between.
 const CHECK_STEP: u64 = 1 << 20;
 
+/// A body that may be damaged.
+#[derive(Debug)]
+pub(super) struct Suspect {
+    key: Key,
+    cause: Cause,
+}
+
+/// Why a body may be damaged.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Cause {
+    /// It was asked for, for the first time since the start.
+    FirstHit,
+    /// It could not be sent to its end.
+    Sending,
+}
+
 impl Store {
     /// The address token of these bytes, for a connection that calls `sendfile` (see [`crate::mapped`]); `None` while the
     /// body grows, for an empty range, beyond its end, and where the platform has no such call. Should the file turn out
@@ -35,8 +51,12 @@ impl Store {
         stored.body.token(range, || {
             let (to_check, key) = (self.shared.to_check.clone(), stored.entry.key.clone());
             move || {
-                // With a full queue the next lookup finds out by itself.
-                let _ = to_check.try_send(key.clone());
+                let suspect = Suspect {
+                    key: key.clone(),
+                    cause: Cause::Sending,
+                };
+                // With a full queue whoever is sent it next tells of it.
+                to_check.try_send(suspect).is_ok()
             }
         })
     }
@@ -45,13 +65,21 @@ impl Store {
 impl Shared {
     /// Has the checksum of a body checked behind its first hit since the start.
     pub(super) fn check_once(&self, stored: &Stored) {
-        if stored.body.take_check() && self.to_check.try_send(stored.entry.key.clone()).is_err() {
+        if !stored.body.take_check() {
+            return;
+        }
+        let suspect = Suspect {
+            key: stored.entry.key.clone(),
+            cause: Cause::FirstHit,
+        };
+        if self.to_check.try_send(suspect).is_err() {
             // The queue is full; the next hit tries again.
             stored.body.want_check();
         }
     }
 
-    async fn check_suspect(self: &Arc<Self>, key: &Key) {
+    async fn check_suspect(self: &Arc<Self>, suspect: &Suspect) {
+        let key = &suspect.key;
         let (layout, bytes) = (self.layout.clone(), *key.bytes());
         let limit = self.settings.index_deadline;
         let open = move || layout.open(&bytes);
@@ -80,7 +108,7 @@ impl Shared {
                 self.quarantine(&stored, fault.word()).await;
             }
             // Who sent it could not read it either.
-            Err(fault @ StoreFault::Io) if stored.body.is_suspect() => {
+            Err(fault @ StoreFault::Io) if suspect.cause == Cause::Sending => {
                 self.quarantine(&stored, fault.word()).await;
             }
             // The disk failed, not the body.
@@ -92,6 +120,8 @@ impl Shared {
     fn check_later(&self, key: &Key) {
         if let Some(stored) = self.handles.find(key, self.index.generation()) {
             stored.body.want_check();
+            // Until then nobody knows better.
+            stored.body.trust();
         }
     }
 
@@ -115,14 +145,14 @@ impl Shared {
 }
 
 /// Checks what may be damaged, until the store ends.
-pub(super) async fn check_bodies(shared: Arc<Shared>, mut queue: mpsc::Receiver<Key>) {
+pub(super) async fn check_bodies(shared: Arc<Shared>, mut queue: mpsc::Receiver<Suspect>) {
     loop {
-        let key = tokio::select! {
-            key = queue.recv() => key,
+        let suspect = tokio::select! {
+            suspect = queue.recv() => suspect,
             () = shared.ended() => None,
         };
-        match key {
-            Some(key) => shared.check_suspect(&key).await,
+        match suspect {
+            Some(suspect) => shared.check_suspect(&suspect).await,
             None => return,
         }
     }

@@ -65,6 +65,31 @@ async fn a_body_that_turned_out_short_while_it_was_sent_is_given_to_nobody_again
 
 #[cfg(target_os = "linux")]
 #[tokio::test(start_paused = true)]
+async fn a_body_that_could_not_be_read_while_it_was_sent_is_given_to_nobody_again() {
+    let (rig, saboteur) = sabotaged();
+    let (store, stored, token) = being_sent(&rig).await;
+    let place = crate::mapped::locate(&token).unwrap();
+    saboteur.put(Step::Read, Fault::Io(std::io::ErrorKind::Other));
+    for _ in 0..10 {
+        place.tell_damage();
+    }
+    assert!(is_absent(&store.lookup(&key("a")).await));
+    until(|| store.usage().quarantined == 1).await;
+    assert_eq!(count_of(&store, StoreFault::Io), 1);
+    assert_eq!(count_of(&store, StoreFault::Rotten), 0);
+    saboteur.stop();
+    // Not even with a disk that can read again.
+    assert!(is_absent(&store.lookup(&key("a")).await));
+    put(&store, &key("a"), &noise(2, 700_000)).await;
+    settle(&store).await;
+    assert_eq!(body_of(&store, &key("a")).await, noise(2, 700_000));
+    assert_eq!(store.usage().quarantined, 1);
+    drop((place, token, stored));
+    assert_accounts(&store, rig.path());
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
 async fn a_body_that_was_only_suspected_is_found_good_and_kept() {
     let rig = Rig::new();
     let (store, stored, token) = being_sent(&rig).await;

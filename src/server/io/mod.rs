@@ -122,6 +122,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
 pub(super) struct Stream {
     inner: TokioIo<TcpStream>,
     patience: Patience,
+    /// Sends a piece of a file: [`send_some`], but in tests of disks that fail.
+    send: fn(&TcpStream, &Place, usize) -> io::Result<usize>,
 }
 
 impl Stream {
@@ -129,6 +131,7 @@ impl Stream {
         Self {
             inner: TokioIo::new(stream),
             patience: Patience::new(write_timeout),
+            send: send_some,
         }
     }
 
@@ -163,7 +166,7 @@ impl Stream {
         let socket = self.inner.inner();
         loop {
             ready!(socket.poll_write_ready(context))?;
-            match send_some(socket, place, length.min(MAX_SENDFILE)) {
+            match (self.send)(socket, place, length.min(MAX_SENDFILE)) {
                 Ok(0) => {
                     place.tell_damage();
                     return Poll::Ready(Err(truncated()));
@@ -180,6 +183,7 @@ impl Stream {
     }
 }
 
+/// Sends at most `length` bytes of a place and says how many went out; zero means that the file has ended.
 #[cfg(unix)]
 fn send_some(socket: &TcpStream, place: &Place, length: usize) -> io::Result<usize> {
     use std::os::fd::AsFd as _;
@@ -241,3 +245,7 @@ impl Write for Stream {
         self.patience.watch(context, written)
     }
 }
+
+#[cfg(test)]
+#[cfg(target_os = "linux")]
+mod tests;
