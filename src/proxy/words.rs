@@ -138,8 +138,8 @@ fn doubted(doubt: &Doubt, what: &str, now: SystemTime) -> (String, String) {
                 clock_time(*since, now)
             ),
             format!(
-                "Published is {published}; what was delivered has another, and the upstream has no other to give. This feed \
-                 serves no such packages (`package_hashes` in Sluice's configuration)."
+                "Published is {published}; what was delivered has another, and the upstream gave no other. This feed serves \
+                 no such packages (`package_hashes` in Sluice's configuration)."
             ),
         ),
         Doubt::Unsigned { problem, since } => (
@@ -147,7 +147,7 @@ fn doubted(doubt: &Doubt, what: &str, now: SystemTime) -> (String, String) {
                 "{what} is not signed by its repository: {problem}, since {}",
                 clock_time(*since, now)
             ),
-            "The upstream has no other to give, and this feed serves no such packages (`repository_signatures` in \
+            "The upstream gave no other, and this feed serves no such packages (`repository_signatures` in \
              Sluice's configuration)."
                 .into(),
         ),

@@ -83,12 +83,16 @@ impl Proxy {
     }
 
     /// What is delivered of a package that something may speak against, or of what is made of it. Where the feed refuses
-    /// such packages, the upstream is asked for another one first, as long as a request may be held.
+    /// such packages, the upstream is asked for another one first, as long as a request may be held. What could not be
+    /// judged is looked at again behind the answer.
     pub(in crate::proxy) async fn past_doubts(
         &self,
         want: &Want,
         mut delivery: Delivery,
     ) -> Result<Delivery, Failure> {
+        if want.is_package() {
+            self.judge_behind(want);
+        }
         let has_marks = |kind| self.store.has_marks(kind);
         let is_rare = has_marks(MarkKind::Disputed) || has_marks(MarkKind::Unsigned);
         if !is_rare || !matches!(delivery, Delivery::Stored { .. }) {

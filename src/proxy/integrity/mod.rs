@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 pub(super) use self::dispute::Dispute;
 pub(super) use self::doubt::Doubt;
@@ -31,6 +32,8 @@ const MAX_WAITING: usize = 4096;
 /// A disputed package that the upstream delivered unchanged is asked for again this much later at the earliest: the client
 /// tries six times within seconds, and each time costs the whole package.
 const AGAIN_AFTER: Duration = Duration::from_secs(60);
+/// After a week the upstream is asked about a package anyway, which is looked at then.
+const UNJUDGED_FOR: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// What is remembered of comparisons.
 pub(super) struct Scrutiny {
@@ -41,6 +44,10 @@ pub(super) struct Scrutiny {
     asked_again: Recent<Key, ()>,
     /// Disputed packages that the log named a while ago.
     named: Recent<Key, ()>,
+    /// Packages whose signature the newest list of certificates did not judge, for it was not at hand; when that was.
+    unjudged: Recent<Key, Instant>,
+    /// Feeds whose upstream lists no certificates, by name, as the log said a while ago.
+    without_signers: Recent<String, ()>,
 }
 
 impl Default for Scrutiny {
@@ -50,6 +57,8 @@ impl Default for Scrutiny {
             turns: Semaphore::new(MAX_AT_ONCE),
             asked_again: Recent::new(AGAIN_AFTER, MAX_RECENT),
             named: Recent::new(LOG_INTERVAL, MAX_RECENT),
+            unjudged: Recent::new(UNJUDGED_FOR, MAX_RECENT),
+            without_signers: Recent::new(LOG_INTERVAL, MAX_RECENT),
         }
     }
 }

@@ -4,6 +4,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use tokio::time::Instant;
+
+use super::AGAIN_AFTER;
 use crate::cache::decision::Demand;
 use crate::nuget::id::PackageId;
 use crate::nuget::nupkg::PackageFault;
@@ -17,6 +20,7 @@ use crate::proxy::document::Obtained;
 use crate::proxy::errand::Errand;
 use crate::proxy::failure::Failure;
 use crate::proxy::feed::Feed;
+use crate::proxy::outcome::Outcome;
 use crate::proxy::settings::Scrutiny;
 use crate::store::{Mark, MarkKind, Stored};
 use crate::telemetry::{Family, Kind};
@@ -54,6 +58,8 @@ struct Listed {
     certificates: BTreeSet<String>,
     /// Whether it says that every package is signed.
     is_for_all: bool,
+    /// Whether it is an old one, for want of the newest.
+    is_stale: bool,
 }
 
 impl Proxy {
@@ -75,9 +81,35 @@ impl Proxy {
         if want.ask.feed.settings.repository_signatures == Scrutiny::Off {
             return;
         }
+        self.scrutiny.unjudged.forget(&want.ask.key);
         let finding = self.signature_finding(want).await;
+        match finding {
+            Finding::NotOffered => self.say_no_signers(&want.ask.feed),
+            Finding::Unknown => self.note_unjudged(want),
+            Finding::Signed | Finding::Unsigned => {}
+        }
         let labels = [("feed", &*want.ask.feed.label), ("result", finding.word())];
         self.telemetry.add(&CHECKED, &labels, 1);
+    }
+
+    /// The newest list did not judge a package: it is looked at again once it is asked for a minute later.
+    fn note_unjudged(&self, want: &Want) {
+        let now = self.clock.instant();
+        self.scrutiny.unjudged.note(want.ask.key.clone(), now, now);
+    }
+
+    /// Looks again at a package that is asked for and that the newest list has not judged.
+    pub(super) fn judge_behind(&self, want: &Want) {
+        if want.ask.feed.settings.repository_signatures == Scrutiny::Off {
+            return;
+        }
+        let (now, key) = (self.clock.instant(), &want.ask.key);
+        let is_due = |at: &Instant| now.saturating_duration_since(*at) >= AGAIN_AFTER;
+        let noted = self.scrutiny.unjudged.of(key, now);
+        if noted.as_ref().is_some_and(is_due) {
+            self.scrutiny.unjudged.note(key.clone(), now, now);
+            self.check_signature_behind(want);
+        }
     }
 
     async fn signature_finding(&self, want: &Want) -> Finding {
@@ -94,7 +126,7 @@ impl Proxy {
             let Some(stored) = self.stored(&want.ask.key).await else {
                 return Finding::Unknown;
             };
-            let is_for_all = listed.is_for_all;
+            let (is_for_all, is_stale) = (listed.is_for_all, listed.is_stale);
             let reader = stored.body.reader();
             let check = move || package_signature::check(reader, &listed.certificates);
             let fault = match self.tasks.blocking("package signature", check).await {
@@ -116,7 +148,11 @@ impl Proxy {
                 self.store.end_mark(MarkKind::Unsigned, &want.ask.key);
                 return Finding::Unsigned;
             }
-            if demand == Demand::Forced || !matches!(fault, SignatureFault::Unlisted(_)) {
+            let is_unlisted = matches!(fault, SignatureFault::Unlisted(_));
+            if demand == Demand::Forced || !is_unlisted {
+                if is_unlisted && is_stale {
+                    self.note_unjudged(want);
+                }
                 self.mark_unsigned(want, &stored, &fault).await;
                 return Finding::Unsigned;
             }
@@ -150,11 +186,14 @@ impl Proxy {
         for version in SignaturesVersion::ALL.into_iter().rev() {
             let ask = self.signatures_ask(&query, version);
             match Box::pin(self.document(&ask)).await {
-                Ok(Obtained::Document { document, .. }) => {
+                Ok(Obtained::Document {
+                    document, outcome, ..
+                }) => {
                     let list = signatures::read(document.text())
                         .map_err(|_| Failure::Internal("a stored list that cannot be read"))?;
                     return Ok(Listed {
                         is_for_all: list.claims_all(),
+                        is_stale: outcome == Outcome::Stale,
                         certificates: list
                             .certificates
                             .into_iter()
@@ -175,6 +214,14 @@ impl Proxy {
             return;
         }
         if let Err(Failure::NotOffered(_)) = self.listed(feed, Demand::None).await {
+            self.say_no_signers(feed);
+        }
+    }
+
+    /// Says once a day that nothing is checked.
+    fn say_no_signers(&self, feed: &Feed) {
+        let (name, now) = (feed.name.to_string(), self.clock.instant());
+        if self.scrutiny.without_signers.first(name, (), now) {
             tracing::warn!(
                 feed = &*feed.name,
                 "repository_signatures is set and the upstream lists no certificates: nothing is checked"
