@@ -3,32 +3,33 @@
 use std::time::Duration;
 
 use serde_json::json;
-use sluice::proxy::{MarkKind, Scrutiny};
+use sluice::proxy::{MarkKind, Mode, Scrutiny};
 
 use crate::harness::fixture::{
     FLAT, MODIFIED, content_path, document, nuget_like, package, service_index,
 };
 use crate::harness::log::Log;
-use crate::harness::{Origin, Reply, TestProxy, pass, seconds};
+use crate::harness::{Answered, Ask, Origin, Reply, TestProxy, pass, seconds};
 
-const ID: &str = "xunit.core";
-const VERSION: &str = "2.4.1";
-const PATH: &str = "/v3/flatcontainer/xunit.core/2.4.1/xunit.core.2.4.1.nupkg";
+pub(crate) const ID: &str = "xunit.core";
+pub(crate) const VERSION: &str = "2.4.1";
+pub(crate) const PATH: &str = "/v3/flatcontainer/xunit.core/2.4.1/xunit.core.2.4.1.nupkg";
 const ASKED: &str = "GET api.test/v3-flatcontainer/xunit.core/2.4.1/xunit.core.2.4.1.nupkg";
 const LIST: &str = "api.test/v3/repository-signatures/5.0.0/index.json";
 /// Countersigned by nuget.org with the certificate of this SHA-256.
-const SIGNED: &[u8] = include_bytes!("../data/signatures/xunit.core.2.4.1.nupkg");
-const CERTIFICATE: &str = "0e5f38f57dc1bcc806d8494f4f90fbcedd988b46760709cbeec6f4219aa6157d";
+pub(crate) const SIGNED: &[u8] = include_bytes!("../data/signatures/xunit.core.2.4.1.nupkg");
+pub(crate) const CERTIFICATE: &str =
+    "0e5f38f57dc1bcc806d8494f4f90fbcedd988b46760709cbeec6f4219aa6157d";
 
 /// The package with another byte in one of its files' data, whose checksum nobody looks at.
-fn altered() -> Vec<u8> {
+pub(crate) fn altered() -> Vec<u8> {
     let mut bytes = SIGNED.to_vec();
     let data = memchr::memmem::find(&bytes, b"[Content_Types].xml").expect("it is there");
     bytes[data + 40] ^= 1;
     bytes
 }
 
-fn list(claims_all: bool, certificate: &str) -> Reply {
+pub(crate) fn list(claims_all: bool, certificate: &str) -> Reply {
     let list = json!({"allRepositorySigned": claims_all, "signingCertificates": [{
         "contentUrl": format!("https://api.test/certificates/{certificate}.crt"),
         "fingerprints": {"2.16.840.1.101.3.4.2.1": certificate},
@@ -178,4 +179,160 @@ async fn of_an_upstream_that_lists_nobody_it_warns_at_the_start_and_refuses_noth
     );
     let counted = "sluice_package_signatures_total{feed=\"nuget\",result=\"not-offered\"} 1";
     check_counted(&proxy, counted);
+}
+
+#[track_caller]
+fn check_refused(answer: &Answered) {
+    let reason = answer.reason.as_deref().unwrap_or_default();
+    assert_eq!(
+        (answer.status, answer.detail()),
+        (502, "refused.unsigned"),
+        "{reason}"
+    );
+    assert!(reason.starts_with("Sluice: xunit.core 2.4.1 is not signed by its repository: "));
+}
+
+/// Whatever of it is asked for is refused, and nobody is asked.
+async fn check_refused_from_here(proxy: &TestProxy) {
+    let asked = proxy.origin.total();
+    let answer = proxy.get(PATH).await;
+    check_refused(&answer);
+    let said = "The upstream gave no other, and this feed serves no such packages";
+    assert!(answer.text().contains(said), "{}", answer.text());
+    for ask in [
+        Ask::head(PATH),
+        Ask::get(PATH).header("range", "bytes=0-9"),
+        Ask::get(PATH).header("cache-control", "no-cache"),
+        Ask::get(PATH).header("cache-control", "only-if-cached"),
+    ] {
+        check_refused(&proxy.send(ask).await);
+    }
+    assert_eq!(proxy.origin.total(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn offline_nothing_is_asked_and_what_is_known_holds_over_a_restart() {
+    for (bytes, scrutiny) in [
+        (altered(), Scrutiny::Enforce),
+        (altered(), Scrutiny::Warn),
+        (SIGNED.to_vec(), Scrutiny::Enforce),
+    ] {
+        let mut proxy = holding(upstream(&bytes, true, CERTIFICATE), scrutiny).await;
+        let is_good = bytes == SIGNED;
+        proxy.reload(|settings| settings.feeds[0].mode = Mode::Offline);
+        // A better one is there, and nobody asks for it.
+        deliver(&proxy.origin, SIGNED);
+        let asked = proxy.origin.total();
+        for _ in 0..2 {
+            pass(seconds(3600)).await;
+            match (scrutiny, is_good) {
+                (Scrutiny::Enforce, false) => check_refused_from_here(&proxy).await,
+                (_, false) => assert_eq!(proxy.get(PATH).await.expect("hit.unsigned").body, bytes),
+                (_, true) => assert_eq!(proxy.get(PATH).await.expect("hit").body, bytes),
+            }
+            proxy = proxy.restart().await;
+            pass(Duration::from_millis(500)).await;
+        }
+        assert_eq!(proxy.origin.total(), asked);
+        assert_eq!(unsigned(&proxy).len(), usize::from(!is_good));
+        // Online again, what is refused is asked for again.
+        proxy.reload(|settings| settings.feeds[0].mode = Mode::Online);
+        let answer = proxy.get(PATH).await;
+        if scrutiny == Scrutiny::Enforce {
+            assert_eq!((answer.status, &answer.body[..]), (200, SIGNED));
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn offline_a_package_is_judged_by_the_list_that_is_stored() {
+    // It comes after the package, with the hourly look at the certificates.
+    let origin = upstream(&altered(), true, CERTIFICATE);
+    origin.on(LIST, Reply::new(503, ""));
+    let mut proxy = proxy_of(origin, Scrutiny::Enforce).await;
+    proxy.proxy.keep_vulnerabilities();
+    proxy.get(PATH).await.expect("miss");
+    pass(seconds(30)).await;
+    proxy.origin.on(LIST, list(true, CERTIFICATE));
+    pass(seconds(3660)).await;
+    assert_eq!(unsigned(&proxy), [""; 0]);
+    proxy.reload(|settings| settings.feeds[0].mode = Mode::Offline);
+    let asked = proxy.origin.total();
+    proxy.get(PATH).await.expect("hit");
+    pass(Duration::from_millis(500)).await;
+    check_refused_from_here(&proxy).await;
+    assert_eq!(proxy.origin.total(), asked);
+}
+
+#[tokio::test(start_paused = true)]
+async fn in_an_outage_what_is_known_holds_over_a_restart() {
+    let proxy = holding(upstream(&altered(), true, CERTIFICATE), Scrutiny::Enforce).await;
+    proxy.origin.all_down();
+    let (answer, took) = proxy.timed(PATH).await;
+    check_refused(&answer);
+    assert!(took <= seconds(15), "{took:?}");
+    check_refused_from_here(&proxy).await;
+    let proxy = proxy.restart().await;
+    pass(Duration::from_millis(500)).await;
+    check_refused(&proxy.get(PATH).await);
+    assert_eq!(unsigned(&proxy).len(), 1);
+    // Once it is over, another is asked for.
+    proxy.origin.mend_all();
+    deliver(&proxy.origin, SIGNED);
+    pass(seconds(60)).await;
+    assert_eq!(proxy.get(PATH).await.expect("revalidated").body, SIGNED);
+
+    let proxy = holding(upstream(SIGNED, true, CERTIFICATE), Scrutiny::Enforce).await;
+    proxy.origin.all_down();
+    let proxy = proxy.restart().await;
+    pass(seconds(3600)).await;
+    assert_eq!(proxy.get(PATH).await.expect("hit").body, SIGNED);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_no_list_judged_for_an_outage_is_looked_at_again_once_there_is_one() {
+    for (scrutiny, expected) in [
+        (Scrutiny::Warn, (200, "hit.unsigned")),
+        (Scrutiny::Enforce, (502, "refused.unsigned")),
+    ] {
+        let origin = upstream(&altered(), true, CERTIFICATE);
+        origin.on(LIST, Reply::new(503, ""));
+        let proxy = proxy_of(origin, scrutiny).await;
+        proxy.get(PATH).await.expect("miss");
+        pass(seconds(30)).await;
+        proxy.get(PATH).await.expect("hit");
+        assert_eq!(unsigned(&proxy), [""; 0]);
+        let unknown = "sluice_package_signatures_total{feed=\"nuget\",result=\"unknown\"} 1";
+        check_counted(&proxy, unknown);
+        proxy.origin.on(LIST, list(true, CERTIFICATE));
+        pass(seconds(60)).await;
+        proxy.get(PATH).await.expect("hit");
+        pass(Duration::from_millis(500)).await;
+        let answer = proxy.get(PATH).await;
+        assert_eq!((answer.status, answer.detail()), expected);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_old_list_counts_in_an_outage_and_the_newest_after_it() {
+    let other = "a".repeat(64);
+    for (scrutiny, expected) in [
+        (Scrutiny::Warn, (200, "hit.unsigned")),
+        (Scrutiny::Enforce, (502, "refused.unsigned")),
+    ] {
+        let proxy = proxy_of(upstream(SIGNED, true, &other), scrutiny).await;
+        proxy.proxy.keep_vulnerabilities();
+        pass(seconds(1)).await;
+        proxy.origin.on(LIST, Reply::new(503, ""));
+        proxy.get(PATH).await;
+        pass(seconds(30)).await;
+        let answer = proxy.get(PATH).await;
+        assert_eq!((answer.status, answer.detail()), expected);
+        proxy.origin.on(LIST, list(true, CERTIFICATE));
+        pass(seconds(90)).await;
+        proxy.get(PATH).await;
+        pass(seconds(2)).await;
+        assert_eq!(unsigned(&proxy), [""; 0]);
+        assert_eq!(proxy.get(PATH).await.expect("hit").body, SIGNED);
+    }
 }

@@ -8,6 +8,7 @@ mod reads;
 mod resumed;
 mod secrets;
 mod switch;
+mod unsigned;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

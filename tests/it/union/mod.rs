@@ -15,6 +15,7 @@ mod record;
 mod reload;
 mod search;
 mod symbols;
+mod unsigned;
 mod withdrawn;
 
 use sluice::proxy::{FeedSettings, IdPattern, Settings, UnionSettings};
