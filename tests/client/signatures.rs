@@ -1,7 +1,10 @@
 //! Repository signatures, verified by the client against the certificates that Sluice names, over https end to end.
 
+use std::time::{Duration, Instant};
+
 use crate::authority::Authority;
 use crate::harness::shared;
+use crate::harness::sluice::{Access, Sluice};
 use crate::harness::upstream;
 use crate::publish::pack;
 use crate::stage::{LEAST_REQUESTS, restore_solution};
@@ -10,6 +13,25 @@ use crate::tls::Scene;
 
 /// A package without a signature, among those of an upstream that claims to have signed all.
 const UNSIGNED: &str = "sluice.sample.unsigned";
+
+/// What the admin listener lists when nothing is unsigned.
+const NONE: &str = "{\"unsigned\":[]}\n";
+
+/// Waits until so many packages, or more, were looked at with this result.
+fn until_judged(sluice: &Sluice, result: &str, packages: usize) {
+    let series = format!("sluice_package_signatures_total{{feed=\"nuget\",result=\"{result}\"}}");
+    let judged = || {
+        let metrics = sluice.metrics().expect("the admin listener answers");
+        metrics.get(&series).copied().unwrap_or(0)
+    };
+    let packages = u64::try_from(packages).expect("a number");
+    let until = Instant::now() + Duration::from_secs(60);
+    while judged() < packages {
+        let late = Instant::now() > until;
+        assert!(!late, "{} of {packages} are {result}", judged());
+        std::thread::sleep(Duration::from_millis(50));
+    }
+}
 
 #[test]
 fn every_signature_is_verified_and_a_package_without_one_refused() {
@@ -34,7 +56,9 @@ fn every_signature_is_verified_and_a_package_without_one_refused() {
         ..upstream::Settings::default()
     };
     let mut scene = Scene::build(&turn, upstream, |settings| {
-        settings.argument("--ca-files", &theirs.file.display().to_string())
+        settings
+            .argument("--ca-files", &theirs.file.display().to_string())
+            .variable("SLUICE_FEED_NUGET_REPOSITORY_SIGNATURES", "warn")
     });
     scene.machine.trust(&scene.authority.file);
     scene
@@ -51,10 +75,19 @@ fn every_signature_is_verified_and_a_package_without_one_refused() {
         path == "/v3/repository-signatures/5.0.0/index.json"
     });
     assert_eq!(signatures.expect("the client asked").status, 200);
+    // Sluice finds the same of each, behind its answers.
+    let is_package = |line: &&Access| line.status == 200 && line.path.ends_with(".nupkg");
+    let delivered = access.iter().filter(is_package).count();
+    until_judged(sluice, "signed", delivered);
+    assert_eq!(sluice.admin("/api/unsigned").expect("it answers"), NONE);
 
     let project = machine.project("unsigned", &[(UNSIGNED, "1.0.0")]);
     let refused = machine.dotnet(&project, &["restore"]).failed();
     assert!(refused.text.contains("NU3004"), "{}", refused.text);
+    until_judged(sluice, "unsigned", 1);
+    let listed = sluice.admin("/api/unsigned").expect("it answers");
+    let is_listed = listed.contains(UNSIGNED) && listed.contains("it has no signature");
+    assert!(is_listed, "{listed}");
     // Over http it is not told of them, and takes what comes.
     machine.forget();
     machine

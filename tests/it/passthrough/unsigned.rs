@@ -7,6 +7,7 @@ use sluice::proxy::{MarkKind, Scrutiny};
 
 use super::{ANN, BOB, CARL, Corp, ask, file, get};
 use crate::harness::fixture::{content_path, document, service_index};
+use crate::harness::log::Log;
 use crate::harness::{Answered, TestProxy, pass, seconds};
 use crate::unsigned::{CERTIFICATE, ID, PATH, SIGNED, VERSION, altered, list};
 
@@ -170,4 +171,18 @@ async fn in_an_outage_a_proof_is_good_for_the_refusal_and_nobody_else_gets_it() 
         check_silent(&answer.expect_status(503, "failed.unproven"));
         proxy.origin.mend_all();
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn that_the_upstream_lists_nobody_is_said_once_somebody_may_know() {
+    let log = Log::listen();
+    let corp = Corp::new();
+    corp.on(&place(), ID, file(SIGNED));
+    let proxy = holding(&corp, Scrutiny::Enforce).await;
+    get(&proxy, ANN, PATH).await.expect("hit");
+    get(&proxy, ANN, super::CONTENT).await.expect("miss");
+    settle().await;
+    assert_eq!(unsigned(&proxy), 0);
+    let said = log.lines_with("the upstream lists no certificates");
+    assert_eq!(said.len(), 1);
 }

@@ -194,11 +194,11 @@ const PRIVILEGES: &[Privilege] = &[
             "src/mapped.rs",
             "src/main.rs",
             "src/config/",
-            "src/server/io.rs",
+            "src/server/io/mod.rs",
             "src/server/tls/load.rs",
             "src/upstream/secret.rs",
         ],
-        why: "only `store` touches data files; the others open what the user names, `server/io.rs` what it is handed",
+        why: "only `store` touches data files; the others open what the user names, `server/io` what it is handed",
     },
     Privilege {
         code: &[
@@ -323,7 +323,7 @@ const FOREIGN: &[(&str, &[&str])] = &[
     ("store", &["http_body", "hyper::", "rustls::"]),
     // `server/tls` alone knows certificates.
     ("server/connection", &["rustls::"]),
-    ("server/io.rs", &["rustls::"]),
+    ("server/io/mod.rs", &["rustls::"]),
     ("server/listen.rs", &["rustls::"]),
     ("server/mod.rs", &["rustls::"]),
     ("server/self_check", &["rustls::"]),
