@@ -5,9 +5,9 @@
 
 use super::Config;
 
-/// Share of the open files that client connections may take. A quarter is for stored bodies, and a quarter is left for
-/// connections to upstreams, the index and the log.
-const CONNECTION_SHARE: u64 = 2;
+/// Share of the open files that client connections may take; as many are for those that wait to be served. A quarter is
+/// for stored bodies, and a quarter is left for connections to upstreams, the index and the log.
+const CONNECTION_SHARE: u64 = 4;
 
 /// Lowers limits to what `max_open_files` allows and says in words what was lowered.
 pub fn fit(config: &mut Config, max_open_files: Option<u64>) -> Vec<String> {
@@ -39,10 +39,10 @@ mod tests {
     }
 
     #[test]
-    fn connections_take_half_of_the_open_files() {
+    fn connections_take_a_quarter_of_the_open_files() {
         check(4096, Some(1 << 20), 4096);
-        check(4096, Some(8192), 4096);
-        check(4096, Some(1024), 512);
+        check(4096, Some(16_384), 4096);
+        check(4096, Some(1024), 256);
         check(5, Some(1024), 5);
         check(4096, Some(0), 1);
         check(4096, None, 4096);

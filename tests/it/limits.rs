@@ -98,7 +98,7 @@ fn out_of_files_connections_wait_and_are_accepted_once_there_is_room() {
 }
 
 #[test]
-fn connections_are_no_more_than_half_the_open_files() {
+fn connections_are_no_more_than_a_quarter_of_the_open_files() {
     let folder = tempfile::tempdir().unwrap();
     let running = Running::start_as(
         shell("ulimit -n 120"),
@@ -106,13 +106,12 @@ fn connections_are_no_more_than_half_the_open_files() {
         &["--header-timeout", "1h"],
     );
     let clients = running.address("Listening on http://");
-    let mut crowd: Vec<_> = (0..61).map(|_| ask(&clients)).collect();
-    for stream in &mut crowd[..60] {
+    let mut crowd: Vec<_> = (0..60).map(|_| ask(&clients)).collect();
+    // For the others, those that have waited longest make room.
+    for stream in &mut crowd {
         assert!(is_answered(stream));
     }
-    // For one more, the one that has waited longest makes room.
-    assert!(is_answered(&mut crowd[60]));
-    assert!(metric(&running, "sluice_connections_open{listener=\"clients\"}") <= 60);
+    assert!(metric(&running, "sluice_connections_open{listener=\"clients\"}") <= 30);
     let ended = "sluice_connections_ended_for_others_total{listener=\"clients\"}";
     assert_ne!(metric(&running, ended), 0);
 }

@@ -1,10 +1,13 @@
 //! Accepting connections and serving requests on them, plain or over TLS.
 //!
-//! When `max_connections` are open, one more makes those end that have waited longest for a request. It refuses to serve
-//! what it has no permit for, and to let a failing `accept` end the loop: out of file descriptors, it waits for some to
-//! be freed.
+//! When `max_connections` are open, one more makes those end that have waited longest for a request, and waits in the line
+//! of its address. Accepting goes on meanwhile: in the system's queue, who opens many connections would stand before
+//! everybody else. It refuses to serve what has no seat, and to let a failing `accept` end the loop: out of file
+//! descriptors, it waits for some to be freed.
 
 mod activity;
+mod lines;
+mod paced;
 mod seats;
 mod serve;
 
@@ -12,7 +15,6 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -21,10 +23,9 @@ use http_body::Body;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use self::seats::{Seat, Seats, Taken};
+use self::seats::{Seating, Seats, Taken};
 use super::Ended;
 use super::tls::Certificates;
 use crate::proxy::Peer;
@@ -44,7 +45,7 @@ pub(super) struct Limits {
     pub(super) max_reset_streams: usize,
 }
 
-/// Accepts and serves the connections of some listeners that share their permits.
+/// Accepts and serves the connections of some listeners that share their seats.
 #[derive(Clone)]
 pub(super) struct Acceptor {
     shared: Arc<Shared>,
@@ -53,9 +54,6 @@ pub(super) struct Acceptor {
 struct Shared {
     name: &'static str,
     limits: Limits,
-    permits: Arc<Semaphore>,
-    max_permits: u32,
-    open: Arc<AtomicUsize>,
     seats: Arc<Seats>,
     /// Fires when accepting ends and connections finish the request they are at.
     stopping: CancellationToken,
@@ -85,6 +83,11 @@ const MADE_ROOM: Family = Family {
     help: "Connections without a request that were ended because max_connections were open.",
     kind: Kind::Counter,
 };
+const TURNED_AWAY: Family = Family {
+    name: "sluice_connections_turned_away_total",
+    help: "Connections that were ended because max_connections were open and as many waited.",
+    kind: Kind::Counter,
+};
 const OPEN: Family = Family {
     name: "sluice_connections_open",
     help: "Connections open.",
@@ -98,25 +101,20 @@ impl Acceptor {
         telemetry: &Telemetry,
         tasks: &Tasks,
     ) -> Self {
-        let most = Semaphore::MAX_PERMITS.min(u32::MAX as usize);
-        let max_permits = u32::try_from(limits.max_connections.min(most)).unwrap_or(u32::MAX);
+        let seats = Arc::new(Seats::new(limits.max_connections));
         let acceptor = Self {
             shared: Arc::new(Shared {
                 name,
                 limits,
-                permits: Arc::new(Semaphore::new(max_permits as usize)),
-                max_permits,
-                open: Arc::default(),
-                seats: Arc::default(),
+                seats: Arc::clone(&seats),
                 stopping: CancellationToken::new(),
                 aborting: CancellationToken::new(),
                 telemetry: telemetry.clone(),
                 tasks: tasks.clone(),
             }),
         };
-        let open = Arc::clone(&acceptor.shared.open);
         telemetry.collect(move |samples| {
-            let open = u64::try_from(open.load(Relaxed)).unwrap_or(u64::MAX);
+            let open = u64::try_from(seats.open()).unwrap_or(u64::MAX);
             samples.add(&OPEN, &[("listener", name)], open);
         });
         acceptor
@@ -154,13 +152,13 @@ impl Acceptor {
         B: Body<Data = Bytes> + Send + Unpin + 'static,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let Some(permit) = permit(&self.shared).await else {
+        let seating = self.shared.seats.take(addr.ip());
+        let Some(taken) = seat(&self.shared, seating).await else {
             return;
         };
-        let held = Held::new(permit, &self.shared);
         Box::pin(serve::secure(
             &self.shared,
-            held.seat(),
+            &taken.0,
             certificates,
             stream,
             addr,
@@ -171,16 +169,15 @@ impl Acceptor {
 
     /// How many connections are open.
     pub(super) fn open(&self) -> usize {
-        self.shared.open.load(Relaxed)
+        self.shared.seats.open()
     }
 
     /// Stops accepting and waits at most `limit` for the requests under way.
     pub(super) async fn drain(&self, limit: Duration) -> Ended {
         self.shared.stopping.cancel();
-        // Each connection returns its permit at its end, so holding all of them means that none is left.
-        let all = self.shared.permits.acquire_many(self.shared.max_permits);
-        match tokio::time::timeout(limit, all).await {
-            Ok(_) => Ended::Drained,
+        self.shared.seats.close();
+        match tokio::time::timeout(limit, self.shared.seats.emptied()).await {
+            Ok(()) => Ended::Drained,
             Err(_) => Ended::Expired,
         }
     }
@@ -211,12 +208,10 @@ where
             Ok((stream, addr)) => {
                 backoff = FIRST_BACKOFF;
                 shared.telemetry.add(&ACCEPTED, &labels, 1);
-                let Some(permit) = permit(shared).await else {
-                    return;
-                };
+                let seating = shared.seats.take(addr.ip());
                 let (shared, door, handle) = (Arc::clone(shared), door.clone(), handle.clone());
                 let tasks = shared.tasks.clone();
-                let connection = connection(shared, stream, addr, door, handle, permit);
+                let connection = connection(shared, stream, addr, door, handle, seating);
                 tasks.spawn("connection", connection);
             }
             Err(error) => {
@@ -237,24 +232,35 @@ where
 /// How long a newcomer waits for others to end by themselves before some are made to, and how long those have waited for
 /// a request at least: one that came with a connection may not have been read yet.
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
-/// The share of the connections that make room at once, so that a crowd of newcomers is let in without a wait for each.
-const ROOM_SHARE: usize = 8;
 
-/// A permit for a connection that is there already.
-async fn permit(shared: &Shared) -> Option<OwnedSemaphorePermit> {
-    if let Ok(permit) = Arc::clone(&shared.permits).try_acquire_owned() {
-        return Some(permit);
-    }
+/// The seat of a newcomer, once it has one.
+async fn seat(shared: &Arc<Shared>, seating: Seating) -> Option<Taken> {
     let labels = [("listener", shared.name)];
+    let line = match seating {
+        Seating::Refused => return None,
+        Seating::Seated(taken) => return Some(taken),
+        Seating::Waiting(line) => line,
+    };
     shared.telemetry.add(&FULL, &labels, 1);
+    if line.is_in_anothers_place {
+        shared.telemetry.add(&TURNED_AWAY, &labels, 1);
+    }
+    if line.is_unseen {
+        let room = make_room(Arc::clone(shared));
+        shared.tasks.spawn("make-room", room);
+    }
+    line.turn.await.ok()
+}
+
+/// Has connections without a request end for as long as somebody is in line.
+async fn make_room(shared: Arc<Shared>) {
     loop {
         let turn = shared.seats.turn();
-        let permit = Arc::clone(&shared.permits).acquire_owned();
-        if let Ok(permit) = tokio::time::timeout(LOOK_AGAIN, permit).await {
-            return permit.ok();
-        }
-        let most = shared.limits.max_connections.div_ceil(ROOM_SHARE);
-        let ended = shared.seats.make_room(most, turn);
+        tokio::time::sleep(LOOK_AGAIN).await;
+        let Some(ended) = shared.seats.make_room(turn) else {
+            return;
+        };
+        let labels = [("listener", shared.name)];
         shared.telemetry.add(&MADE_ROOM, &labels, ended as u64);
     }
 }
@@ -268,34 +274,6 @@ fn concerns_one_connection(error: &io::Error) -> bool {
             | io::ErrorKind::ConnectionReset
             | io::ErrorKind::Interrupted
     )
-}
-
-/// A connection's permit, its seat, and its place in the count of open ones.
-struct Held {
-    _permit: OwnedSemaphorePermit,
-    open: Arc<AtomicUsize>,
-    taken: Taken,
-}
-
-impl Held {
-    fn new(permit: OwnedSemaphorePermit, shared: &Shared) -> Self {
-        shared.open.fetch_add(1, Relaxed);
-        Self {
-            _permit: permit,
-            open: Arc::clone(&shared.open),
-            taken: shared.seats.take(),
-        }
-    }
-
-    fn seat(&self) -> &Arc<Seat> {
-        &self.taken.0
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        self.open.fetch_sub(1, Relaxed);
-    }
 }
 
 /// How the connections of a listener are spoken to.
@@ -313,7 +291,7 @@ async fn connection<H, F, B>(
     addr: SocketAddr,
     door: Door,
     handle: H,
-    permit: OwnedSemaphorePermit,
+    seating: Seating,
 ) where
     H: Fn(Request<Incoming>, Peer) -> F + Clone + Send + 'static,
     F: Future<Output = Response<B>> + Send + 'static,
@@ -321,18 +299,19 @@ async fn connection<H, F, B>(
     B::Error: std::error::Error + Send + Sync + 'static,
 {
     // Held to the end of the connection, however it ends.
-    let held = Held::new(permit, &shared);
+    let Some(taken) = seat(&shared, seating).await else {
+        return;
+    };
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "cannot set TCP_NODELAY");
     }
     match door {
-        Door::Plain => serve::plain(&shared, held.seat(), stream, addr, handle).await,
+        Door::Plain => serve::plain(&shared, &taken.0, stream, addr, handle).await,
         // Boxed: a plain connection must not carry the state of a handshake and of HTTP/2 about.
         Door::Tls(certificates) => {
-            let seat = held.seat();
             Box::pin(serve::secure(
                 &shared,
-                seat,
+                &taken.0,
                 &certificates,
                 stream,
                 addr,

@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::Shared;
 use super::activity::{Activity, Still, Watched};
+use super::paced::Paced;
 use super::seats::{Seat, Seated};
 use crate::proxy::{Peer, Scheme, Transport};
 use crate::server::io::{Patient, Stream};
@@ -155,7 +156,7 @@ where
             // Slices reach the stream as they are: one that stands for a piece of a file must not be copied.
             .writev(true)
             .pipeline_flush(false)
-            .serve_connection(stream, service)
+            .serve_connection(Paced::new(stream, seat), service)
     );
     let mut stopping = pin!(shared.stopping.cancelled());
     let mut leaving = pin!(leaving(seat));

@@ -1,4 +1,4 @@
-//! Tests over loopback sockets: permits, limits, draining, files by `sendfile`.
+//! Tests over loopback sockets: seats, limits, draining, files by `sendfile`.
 //!
 //! A test of a limit runs on a paused clock, which jumps to the limit as soon as nothing but time can go on.
 
@@ -10,6 +10,7 @@ use std::convert::Infallible;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::mpsc;
 use std::task::{Context, Poll};
 
@@ -158,6 +159,48 @@ async fn who_only_holds_connections_open_keeps_nobody_out() {
     gate.notify_waiters();
     for served in newcomers.iter_mut().chain([&mut busy]) {
         read_hello(served).await;
+    }
+}
+
+/// Connects from an address of loopback's own.
+#[cfg(target_os = "linux")]
+async fn connect_from(from: &str, to: SocketAddr) -> TcpStream {
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.bind(from.parse().unwrap()).unwrap();
+    socket.connect(to).await.unwrap()
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(start_paused = true)]
+async fn who_opens_many_connections_is_in_nobody_elses_way() {
+    const MANY: &str = "127.0.0.2:0";
+    let (gate, began) = (Arc::default(), Arc::default());
+    let (acceptor, address) = serve_slowly(16, &gate, &began).await;
+    let mut many = Vec::new();
+    for _ in 0..20 {
+        let mut one = connect_from(MANY, address).await;
+        one.write_all(SLOW).await.unwrap();
+        many.push(one);
+    }
+    // All but the two seats that are kept for others are taken by requests under way; six more are in line.
+    while acceptor.open() < 14 {
+        began.notified().await;
+    }
+    let others = async {
+        for _ in 0..3 {
+            let mut other = connect_from("127.0.0.3:0", address).await;
+            other.write_all(GET).await.unwrap();
+            read_hello(&mut other).await;
+        }
+    };
+    tokio::time::timeout(LOOK_AGAIN / 2, others).await.unwrap();
+    for _ in 0..20 {
+        gate.notify_one();
+        tokio::task::yield_now().await;
+    }
+    for one in &mut many {
+        gate.notify_one();
+        read_hello(one).await;
     }
 }
 
