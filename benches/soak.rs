@@ -44,7 +44,7 @@ const IDS: usize = 60;
 const LARGE: usize = 6 << 20;
 /// Room for half of that, so that something is evicted all the time.
 const CAP: &str = "20MiB";
-/// 128 for blocking calls, which come with the load and stay, and those of the runtime and the index.
+/// At most 128 for blocking calls, which come with the load and stay, and those of the runtime and the index.
 const MAX_THREADS: u64 = 128 + 32;
 /// Clients at once.
 const VISITORS: u64 = 8;

@@ -39,8 +39,12 @@ use shell::self_check::self_check;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// Threads for blocking calls: file reads and writes of a few hundred clients at once take no more, and each costs a
-/// stack.
+/// Threads for blocking calls, for each processor. File reads and writes of a few hundred clients at once keep no more
+/// busy, and for each of them the allocator holds on to some five megabytes.
+const BLOCKING_THREADS: usize = 8;
+/// The fewest: name look-ups that hang, and a disk that does, leave room for others.
+const MIN_BLOCKING_THREADS: usize = 24;
+/// The most.
 const MAX_BLOCKING_THREADS: usize = 128;
 
 /// How long the store may take to write what it still holds in memory.
@@ -260,9 +264,11 @@ fn start(mut config: Config, arguments: Arguments, environment: Environment) -> 
     for warning in config::advice(&config) {
         tracing::warn!("{warning}");
     }
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let blocking_threads = processors.saturating_mul(BLOCKING_THREADS);
     let runtime = Builder::new_multi_thread()
         .enable_all()
-        .max_blocking_threads(MAX_BLOCKING_THREADS)
+        .max_blocking_threads(blocking_threads.clamp(MIN_BLOCKING_THREADS, MAX_BLOCKING_THREADS))
         .build();
     let runtime = match runtime {
         Ok(runtime) => runtime,

@@ -100,8 +100,8 @@ const fn more_than(more: u64) -> Margin {
     Margin { percent: 15, more }
 }
 
-/// The allocator keeps some freed memory for each thread, and in two minutes the threads for blocking calls, 128 at the
-/// most, are still becoming more: a short run shows only a leak that is gross.
+/// The allocator keeps some freed memory for each thread, and in two minutes the threads for blocking calls are still
+/// becoming more: a short run shows only a leak that is gross.
 const WARMING: Margin = Margin {
     percent: 50,
     more: 32 << 10,
