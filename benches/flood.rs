@@ -1,7 +1,8 @@
 //! What abuse costs the others: a well-behaved neighbour's latency beside each kind of it, against its latency alone in
 //! the same run, and, where the abuse is a matter of requests, against that beside as many honest requests a second: a
 //! server with one CPU is slower to everybody when more is asked of it, and that alone is no abuse. Sluice and the
-//! neighbour share one CPU; the abuser and the upstream, which has bombs, too, share the other.
+//! neighbour share one CPU; the abuser, who has an address of its own, and the upstream, which has bombs, share the other.
+//! `SLUICE_BENCH_FLOODS` names those that are wanted, else it is all.
 //!
 //! Prints medians and ratios, the memory held at the most and the connections left at the end; fails if an answer to the
 //! neighbour is not the right one, and in its long form if the latency is more than doubled by what is no honest load.
@@ -134,7 +135,9 @@ fn main() {
         "flood: the neighbour's latency in µs, alone and beside it, and what Sluice holds in memory"
     );
     let mut worst: f64 = 0.0;
-    for flood in Flood::ALL {
+    let wanted = std::env::var("SLUICE_BENCH_FLOODS").unwrap_or_default();
+    let is_wanted = |flood: &Flood| wanted.is_empty() || wanted.contains(&format!("{flood:?}"));
+    for flood in Flood::ALL.into_iter().filter(is_wanted) {
         let alone = neighbour(&sluice, length / 2, &expected);
         let honest = flood.honest().map(|honest| {
             let (latency, ..) = beside(&sluice, honest, length / 2, &expected);

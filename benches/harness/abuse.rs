@@ -1,8 +1,9 @@
 //! Who abuses Sluice, in one way each: what is sent, how often, and how much of the answer is read.
 
-use std::io::{ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, SocketAddrV4, TcpStream};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 /// What a well-behaved client asks for, and many of the others.
@@ -89,13 +90,14 @@ impl Flood {
 
     /// Goes on until `ended`.
     pub(crate) fn run(self, to: SocketAddr, ended: &AtomicBool, done: &AtomicU64) {
+        let way = Way::to(to);
         let head =
             |path: &str| format!("GET {path} HTTP/1.1\r\nHost: {to}\r\nConnection: close\r\n");
         let get = |path: &str| head(path) + "\r\n";
         let paced = |take: Take, next: &dyn Fn(u64) -> String| {
-            paced(to, ended, done, self.rate().unwrap_or(RATE), take, next);
+            paced(way, ended, done, self.rate().unwrap_or(RATE), take, next);
         };
-        let drip = |count, first: &str, more: &str| drip(to, ended, done, count, first, more);
+        let drip = |count, first: &str, more: &str| drip(way, ended, done, count, first, more);
         match self {
             Self::Bombs => paced(Take::All, &|n| match n % 3 {
                 0 => get(&format!("/v3/flatcontainer/bomb.gzip{n}/index.json")),
@@ -172,6 +174,32 @@ fn fetched(mark: char, number: u64) -> String {
     format!("/v3/flatcontainer/{id}/1.0.0/{id}.1.0.0.nupkg")
 }
 
+/// From an abuser's address of its own to Sluice.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    from: SocketAddr,
+    to: SocketAddr,
+}
+
+impl Way {
+    /// The next address of loopback: connections that are ended occupy the ports of theirs for a while.
+    fn to(to: SocketAddr) -> Self {
+        static NEXT: AtomicU8 = AtomicU8::new(2);
+        let from = Ipv4Addr::new(127, 0, 0, NEXT.fetch_add(1, Relaxed));
+        Self {
+            from: SocketAddrV4::new(from, 0).into(),
+            to,
+        }
+    }
+
+    fn connect(self) -> io::Result<TcpStream> {
+        let socket = socket(AddressFamily::INET, SocketType::STREAM, None)?;
+        bind(&socket, &self.from)?;
+        connect(&socket, &self.to)?;
+        Ok(TcpStream::from(socket))
+    }
+}
+
 /// How much of an answer an abuser takes before it goes.
 #[derive(Clone, Copy, Debug)]
 enum Take {
@@ -182,7 +210,7 @@ enum Take {
 
 /// Requests on connections of their own, so many a second.
 fn paced(
-    to: SocketAddr,
+    way: Way,
     ended: &AtomicBool,
     done: &AtomicU64,
     rate: u64,
@@ -196,7 +224,7 @@ fn paced(
         if ended.load(Relaxed) {
             return;
         }
-        let Ok(mut stream) = TcpStream::connect(to) else {
+        let Ok(mut stream) = way.connect() else {
             continue;
         };
         let patience = match take {
@@ -217,14 +245,7 @@ fn paced(
 }
 
 /// That many connections, which begin so and go on with another piece every `DRIP`. One that is ended is opened again.
-fn drip(
-    to: SocketAddr,
-    ended: &AtomicBool,
-    done: &AtomicU64,
-    count: usize,
-    first: &str,
-    more: &str,
-) {
+fn drip(way: Way, ended: &AtomicBool, done: &AtomicU64, count: usize, first: &str, more: &str) {
     let mut open: Vec<Option<TcpStream>> = (0..count).map(|_| None).collect();
     while !ended.load(Relaxed) {
         let round = Instant::now();
@@ -233,7 +254,7 @@ fn drip(
                 break;
             }
             if slot.as_mut().is_none_or(|stream| !goes_on(stream, more)) {
-                *slot = TcpStream::connect(to).ok().filter(|mut stream| {
+                *slot = way.connect().ok().filter(|mut stream| {
                     done.fetch_add(1, Relaxed);
                     stream.set_nonblocking(true).is_ok()
                         && stream.write_all(first.as_bytes()).is_ok()
