@@ -8,7 +8,7 @@ use crate::harness::fixture::{
     FLAT, MANY, MANY_VERSIONS, MODIFIED, content_path, nuget_like, package,
 };
 use crate::harness::line::{BreakingLine, as_nuget_org};
-use crate::harness::{Act, Ask, Gate, Reply, TestProxy, pass, seconds};
+use crate::harness::{Act, Ask, Ending, Gate, Reply, TestProxy, pass, seconds};
 
 const QUARTER: Duration = Duration::from_secs(15 * 60);
 
@@ -195,14 +195,16 @@ async fn a_beginning_that_is_wrong_is_seen_and_not_kept_for_ever() {
     assert_eq!(proxy.origin.last(NAME).header("range"), None);
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_fetch_that_is_cancelled_for_want_of_readers_leaves_it() {
+/// The oldest of nine fetches without readers, which is cancelled, after 300,000 bytes of what the upstream answers so.
+async fn check_cancelled(oldest_acts: impl FnOnce(Reply, &Gate) -> Vec<Act>) {
     let (origin, gate) = (nuget_like(), Gate::new());
+    let place = |version: &str| format!("{FLAT}/{}", content_path(MANY, version));
     let reply = |version: &str| file(&package(MANY, version, 400_000)).ranges();
     for version in MANY_VERSIONS {
-        let place = format!("{FLAT}/{}", content_path(MANY, version));
-        origin.on(&place, reply(version).body_gate(300_000, &gate));
+        origin.on(&place(version), reply(version).body_gate(300_000, &gate));
     }
+    let oldest = MANY_VERSIONS[0];
+    origin.script(&place(oldest), oldest_acts(reply(oldest), &gate));
     let proxy = TestProxy::with(origin, |_| {}).await;
     let path = |version: &str| format!("/v3/flatcontainer/{}", content_path(MANY, version));
     for version in MANY_VERSIONS {
@@ -212,15 +214,20 @@ async fn a_fetch_that_is_cancelled_for_want_of_readers_leaves_it() {
     }
     pass(seconds(1)).await;
     assert_eq!(proxy.store.usage().partials, 1);
-    let oldest = MANY_VERSIONS[0];
-    let place = format!("{FLAT}/{}", content_path(MANY, oldest));
-    proxy.origin.on(&place, reply(oldest));
+    proxy.origin.on(&place(oldest), reply(oldest));
     let answer = proxy.get(&path(oldest)).await.expect("miss.resumed");
     let whole = package(MANY, oldest, 400_000);
     assert_eq!(answer.body, whole);
-    let seen = proxy.origin.last(&format!("GET {place}"));
+    let seen = proxy.origin.last(&format!("GET {}", place(oldest)));
     assert_eq!(seen.header("range"), Some(&*from(300_000, &whole)));
     gate.open();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_fetch_that_is_cancelled_for_want_of_readers_leaves_it() {
+    check_cancelled(|reply, gate| vec![reply.body_gate(300_000, gate).into()]).await;
+    // It broke off, and the rest was being asked for.
+    check_cancelled(|reply, _| vec![reply.ending(Ending::Cut(300_000)).into(), Act::Hang]).await;
 }
 
 #[tokio::test(start_paused = true)]
