@@ -127,33 +127,40 @@ async fn a_200_with_the_same_digest_counts_as_confirmed_and_its_body_is_not_read
 
 #[tokio::test(start_paused = true)]
 async fn without_a_digest_length_and_every_validator_must_be_the_same() {
-    // The blank keeps the scripted upstream from answering 304; on the way it is gone.
-    let plain = |etag: &str, modified: &str| {
-        let reply = Reply::file(whole()).header("ETag", &format!("{etag} "));
-        reply.header("Last-Modified", &format!("{modified} "))
+    let plain = |bytes: &[u8], validators: [&str; 2]| {
+        let named = ["ETag", "Last-Modified"].into_iter().zip(validators);
+        let named = named.filter(|(_, value)| !value.is_empty());
+        // The blank keeps the scripted upstream from answering 304; on the way it is gone.
+        named.fold(Reply::file(bytes.to_vec()), |reply, (name, value)| {
+            reply.header(name, &format!("{value} "))
+        })
     };
+    let (both, other) = (["\"a\"", MODIFIED], package(ONE, "1.0.0", 50_000));
     let later = "Thu, 05 Nov 2026 10:00:00 GMT";
-    for (etag, modified, is_same) in [
-        ("\"a\"", MODIFIED, true),
-        ("\"b\"", MODIFIED, false),
-        ("\"a\"", later, false),
+    for (before, after, new, is_same) in [
+        (both, both, whole(), true),
+        (both, ["\"b\"", MODIFIED], whole(), false),
+        (both, ["\"a\"", later], whole(), false),
+        (both, both, other, false),
+        (["", ""], ["", ""], whole(), false),
     ] {
         let origin = nuget_like();
-        origin.on(&place(), plain("\"a\"", MODIFIED));
+        origin.on(&place(), plain(&whole(), before));
         let proxy = proxy_of(origin).await;
         proxy.get(PATH).await.expect("miss");
         pass(seconds(WEEK)).await;
         let gate = Gate::new();
-        proxy
-            .origin
-            .on(&place(), plain(etag, modified).body_gate(0, &gate));
+        let reply = plain(&new, after).body_gate(0, &gate);
+        proxy.origin.on(&place(), reply);
         proxy.get(PATH).await.expect("hit");
         settle().await;
-        assert_eq!(counted(&proxy, "confirmed"), is_same, "{etag} {modified}");
+        assert_eq!(counted(&proxy, "confirmed"), is_same, "{after:?}");
         gate.open();
         settle().await;
-        // Fetched whole it turned out to be the same after all.
-        assert!(counted(&proxy, "confirmed"), "{etag} {modified}");
+        // Fetched whole it may turn out to be the same after all.
+        let is_equal = new == whole();
+        assert_eq!(counted(&proxy, "confirmed"), is_equal, "{after:?}");
+        assert!(proxy.get(PATH).await.expect("hit").body == new);
     }
 }
 
@@ -259,6 +266,42 @@ async fn few_are_asked_at_once_and_all_in_the_end() {
     gate.open();
     pass(seconds(5)).await;
     assert_eq!(of_packages(&proxy), 18);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_confirmed_while_its_question_waited_is_not_asked_about() {
+    let proxy = proxy().await;
+    let [first, second, last] = [0, 1, 2].map(|at| content_path(MANY, MANY_VERSIONS[at]));
+    let path = |content: &str| format!("/v3/flatcontainer/{content}");
+    let gate = Gate::new();
+    for (content, at) in [(&first, 0), (&second, 1), (&last, 2)] {
+        proxy.get(&path(content)).await.expect("miss");
+        let held = file(&package(MANY, MANY_VERSIONS[at], 40_000)).gate(&gate);
+        if at < 2 {
+            proxy.origin.on(&format!("{FLAT}/{content}"), held);
+        }
+    }
+    pass(seconds(WEEK)).await;
+    for content in [&first, &second, &last] {
+        proxy.get(&path(content)).await.expect("hit");
+    }
+    settle().await;
+    let asked = format!("GET {FLAT}/{last}");
+    assert_eq!(proxy.origin.count(&asked), 1, "it waits");
+    let forced = Ask::get(&path(&last)).header("cache-control", "no-cache");
+    proxy.send(forced).await.expect("revalidated");
+    gate.open();
+    settle().await;
+    assert_eq!(proxy.origin.count(&asked), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_wants_only_what_is_stored_starts_no_question() {
+    let proxy = due().await;
+    let ask = Ask::get(PATH).header("cache-control", "only-if-cached");
+    proxy.send(ask).await.expect("hit");
+    settle().await;
+    assert_eq!(proxy.origin.count(ASKED), 1);
 }
 
 #[tokio::test(start_paused = true)]

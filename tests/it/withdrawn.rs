@@ -193,8 +193,12 @@ async fn the_weekly_question_marks_it_and_takes_the_mark_away() {
     proxy.get(PATH).await.expect("hit.withdrawn");
     settle().await;
     assert_eq!(proxy.origin.count(ASKED), 2, "not at each hit");
+    pass(seconds(24 * HOUR - 2)).await;
+    proxy.get(PATH).await.expect("hit.withdrawn");
+    settle().await;
+    assert_eq!(proxy.origin.count(ASKED), 2, "nor within a day");
     proxy.origin.on(&place(), Reply::file(whole).md5());
-    pass(seconds(24 * HOUR)).await;
+    pass(seconds(2)).await;
     proxy.get(PATH).await.expect("hit.withdrawn");
     settle().await;
     proxy.get(PATH).await.expect("hit");
