@@ -138,6 +138,21 @@ async fn no_cache_asks_and_gets_the_stored_one_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_older_answer_says_all_the_same_that_there_is_one() {
+    let proxy = gone_back().await;
+    let gone = || Reply::new(404, "");
+    for (reply, expected) in [(gone(), 404), (old(), 200), (gone(), 404)] {
+        proxy.origin.on(LIST_PLACE, reply);
+        assert_eq!(proxy.get(LIST).await.status, expected);
+        pass(seconds(11)).await;
+    }
+    // Two words in a row that there is none would end the list in an outage too.
+    proxy.origin.all_down();
+    let answer = proxy.get(LIST).await;
+    assert_eq!(answer.status, 200, "{}", answer.note());
+}
+
+#[tokio::test(start_paused = true)]
 async fn in_an_outage_it_is_stale_like_any_other() {
     let proxy = gone_back().await;
     proxy.get(LIST).await.expect("stale.older-answer");
