@@ -173,13 +173,35 @@ async fn a_refresh_behind_an_answer_comes_behind_clients() {
         .collect();
     pass(seconds(1)).await;
     proxy.get(LIST).await.expect("stale.slow-origin");
+    check_one_waits_behind(&proxy).await;
+    proxy.origin.mend("api.test");
+    waiting.abort();
+    many.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+/// Checks that one request waits with no client behind it.
+async fn check_one_waits_behind(proxy: &TestProxy) {
     // It looks into the store first.
     pass(Duration::from_millis(20)).await;
     let metrics = proxy.telemetry.render();
     let behind = "sluice_upstream_queue_length{origin=\"https://api.test\",of=\"requests\",urgency=\"background\"} 1";
     assert!(metrics.contains(behind), "{metrics}");
-    proxy.origin.mend("api.test");
-    waiting.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_weekly_question_about_a_package_comes_behind_clients() {
+    let proxy = limited(10).await;
+    let path = format!("/v3/flatcontainer/{}", content_path(fixture::ONE, "1.0.0"));
+    proxy.get(&path).await.expect("miss");
+    pass(seconds(7 * 86_400)).await;
+    proxy.get("/v3/index.json").await;
+    pass(seconds(2)).await;
+    let many: Vec<_> = (0..30)
+        .map(|at| proxy.spawn(from(MANY, &nothing("", at))))
+        .collect();
+    pass(seconds(1)).await;
+    proxy.get(&path).await.expect("hit");
+    check_one_waits_behind(&proxy).await;
     many.iter().for_each(tokio::task::JoinHandle::abort);
 }
 

@@ -131,6 +131,21 @@ async fn a_retry_takes_a_turn_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn between_two_attempts_a_request_holds_no_turn() {
+    let bench = Bench::with(HOME, narrow(1));
+    let site = bench.site(HOME);
+    let busy = answer("503 Busy", "Retry-After: 7\r\n", "busy");
+    site.set([Reply::Keep(busy), Reply::Keep(ok("x"))]);
+    let pauses = bench.take_for(MANY, "/pauses");
+    sleep(10).await;
+    let before = Instant::now();
+    bench.take_for(MANY, "/other").await.unwrap().unwrap();
+    assert_eq!(before.elapsed(), Duration::ZERO);
+    pauses.await.unwrap().unwrap();
+    assert_eq!(site.paths(), ["/pauses", "/other", "/pauses"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reload_changes_the_rate_for_whoever_waits() {
     let bench = Bench::with(HOME, limited(1));
     bench.site(HOME).set([Reply::Keep(ok("x"))]);
@@ -232,6 +247,15 @@ async fn what_nobody_waits_for_leaves_connections_to_clients() {
     let before = Instant::now();
     bench.take_for(MANY, "/client").await.unwrap().unwrap();
     assert_eq!(before.elapsed(), Duration::ZERO);
+    // For a client that joins there is room at once.
+    let refresh = stake_of(MANY, Urgency::Background);
+    let joined = bench.take("/joined", &refresh);
+    sleep(10).await;
+    assert_eq!((site.asked(), bench.requests_waiting()), (3, (0, 9)));
+    let one = Asker::new(&"home".into(), Some(ONE.parse().unwrap()));
+    refresh.join(one, Urgency::Client);
+    joined.await.unwrap().unwrap();
+    assert_eq!((site.asked(), bench.requests_waiting()), (4, (0, 8)));
     site.released.send_replace(true);
     for read in behind {
         read.await.unwrap().unwrap();
@@ -271,13 +295,20 @@ async fn whoever_joins_brings_a_request_forward() {
     assert_eq!(bench.requests_waiting(), (60, 1));
     let one = Asker::new(&"home".into(), Some(ONE.parse().unwrap()));
     last.join(one.clone(), Urgency::Client);
-    refresh.join(one, Urgency::Client);
+    refresh.join(one.clone(), Urgency::Client);
     assert_eq!(bench.requests_waiting(), (61, 0));
+    // Whoever joins before it waits has it wait among clients.
+    let early = stake_of(MANY, Urgency::Background);
+    early.join(one, Urgency::Client);
+    reads.push(bench.take("/early", &early));
+    sleep(1).await;
+    assert_eq!(bench.requests_waiting(), (62, 0));
     for read in reads {
         read.await.unwrap().unwrap();
     }
     assert!(site.place_of("/last") <= 3, "{}", site.place_of("/last"));
     assert!(site.place_of("/refresh") <= 5);
+    assert!(site.place_of("/early") <= 7);
     assert!(!last.is_queued());
 }
 
