@@ -44,6 +44,19 @@ async fn a_trickle_ends_after_the_rate_window() {
     let (read, after) = read(1_000_000, vec![piece; 100]).await;
     assert_eq!(read.unwrap_err().word(), "rate-too-low");
     assert_eq!(after, 30);
+    // Silent when the window ends.
+    let (read, after) = self::read(1_000_000, vec![(seconds(20), "x".repeat(1_000))]).await;
+    assert_eq!(read.unwrap_err().word(), "rate-too-low");
+    assert_eq!(after, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_came_fast_does_not_pay_for_a_trickle_after_it() {
+    let mut pieces = vec![(seconds(1), "x".repeat(100_000))];
+    pieces.extend(vec![(seconds(1), "x".repeat(500)); 100]);
+    let (read, after) = read(1_000_000, pieces).await;
+    assert_eq!(read.unwrap_err().word(), "rate-too-low");
+    assert_eq!(after, 60);
 }
 
 #[tokio::test(start_paused = true)]

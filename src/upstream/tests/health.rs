@@ -92,6 +92,27 @@ async fn probes_come_after_five_seconds_doubling_to_thirty() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn each_outage_begins_with_a_probe_after_five_seconds() {
+    let bench = Bench::new();
+    let site = bench.site(HOME);
+    site.set([Reply::Keep(ok("x"))]);
+    for _ in 0..2 {
+        site.set_door(Door::Refuse);
+        bench.fetch(HOME).await.unwrap_err();
+        let before = site.connections.load(Ordering::SeqCst);
+        sleep(4_900).await;
+        assert_eq!(site.connections.load(Ordering::SeqCst), before);
+        sleep(200).await;
+        assert_eq!(site.connections.load(Ordering::SeqCst), before + 1);
+        // By then the probes are half a minute apart.
+        sleep(100_000).await;
+        site.set_door(Door::Open);
+        sleep(31_000).await;
+        assert_eq!(bench.home_state(), OriginState::Live);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answered_probe_closes_the_breaker() {
     let bench = Bench::new();
     let site = bench.site(HOME);
@@ -173,6 +194,17 @@ async fn an_expired_hold_without_a_byte_opens_the_breaker_and_releases_everyone(
         why.to_string(),
         "http://home.test accepted the request and did not answer"
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_byte_at_any_time_of_a_hold_keeps_the_breaker_closed() {
+    let bench = Bench::new();
+    bench
+        .site(HOME)
+        .set([Reply::Close("H".into()), Reply::Hang]);
+    let error = bench.fetch(HOME).await.unwrap_err();
+    assert_eq!(error.word(), "held-out");
+    assert!(is_slow(&bench));
 }
 
 #[tokio::test(start_paused = true)]

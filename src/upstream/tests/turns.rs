@@ -131,6 +131,19 @@ async fn a_retry_takes_a_turn_too() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn failures_count_by_when_their_requests_were_sent() {
+    let bench = Bench::with(HOME, limited(1));
+    let site = bench.site(HOME);
+    site.set_door(Door::Refuse);
+    let reads: Vec<_> = (0..5).map(|_| bench.take_for(MANY, "/")).collect();
+    for read in reads {
+        let error = read.await.unwrap().unwrap_err();
+        assert_eq!(error.word(), "breaker-open");
+    }
+    assert_eq!(site.connections.load(Ordering::SeqCst), 5);
+}
+
+#[tokio::test(start_paused = true)]
 async fn between_two_attempts_a_request_holds_no_turn() {
     let bench = Bench::with(HOME, narrow(1));
     let site = bench.site(HOME);
