@@ -43,7 +43,12 @@ fn sent(site: &Site) -> Vec<String> {
 async fn a_file_is_read_again_once_when_its_secret_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("token");
-    let mut bench = Bench::new();
+    // While it is read the refused request holds no turn.
+    let settings = Settings {
+        max_connections: 1,
+        ..Settings::default()
+    };
+    let mut bench = Bench::with(HOME, settings);
     of_file(&mut bench, &path, "old");
     let site = bench.site(HOME);
     site.set([Reply::Keep(ok("x"))]);
