@@ -96,6 +96,10 @@ async fn the_hour_begins_anew_once_the_upstream_confirms_the_stored_one() {
     );
     pass(seconds(10)).await;
     proxy.get(LIST).await.expect("miss");
+    // What is older than that has an hour of its own.
+    proxy.origin.on(LIST_PLACE, new());
+    pass(seconds(HOUR)).await;
+    proxy.get(LIST).await.expect("stale.older-answer");
 }
 
 #[tokio::test(start_paused = true)]
