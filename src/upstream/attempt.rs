@@ -180,9 +180,11 @@ impl Shared {
         else {
             return Ok(answer);
         };
-        // Nothing is held while the secret is read.
+        // Nothing is held while the secret is read: neither the turn nor, with the body, the connection.
+        let Answer { response, turn } = answer;
+        drop(turn);
         let answer = Answer {
-            response: answer.response.map(|_| None),
+            response: response.map(|_| None),
             turn: None,
         };
         if !access.renew(&refused).await {
