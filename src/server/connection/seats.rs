@@ -26,13 +26,15 @@ const FEW_SHARE: usize = 64;
 /// What one client opens at once: browsers open six connections to a host, the official client's default on Linux is more,
 /// and it goes on with what it gets.
 const FEW: usize = 8;
+/// As many may wait for a seat as there are seats, but no fewer than this: a burst of a build with a small limit.
+const FEWEST_PLACES: usize = 256;
 /// The share of the seats that are given up at once, so that a crowd of newcomers is let in without a wait for each.
 const ROOM_SHARE: usize = 16;
 
 /// The connections of an acceptor.
 #[derive(Debug)]
 pub(super) struct Seats {
-    /// How many there are, and how many may wait for one.
+    /// How many there are.
     most: usize,
     room: Mutex<Room>,
     /// Drawn by each connection when it begins to wait for a request.
@@ -93,7 +95,7 @@ pub(super) struct Taken(pub(super) Arc<Seat>);
 pub(super) struct Busy(Arc<Seat>);
 
 impl Seats {
-    /// So many seats, and as many places to wait in.
+    /// So many seats.
     pub(super) fn new(most: usize) -> Self {
         Self {
             most,
@@ -116,7 +118,7 @@ impl Seats {
         let (sender, turn) = oneshot::channel();
         room.lines.push(address, sender);
         let is_in_anothers_place =
-            room.lines.len() > self.most && room.lines.pop_last_of_longest().is_some();
+            room.lines.len() > self.places() && room.lines.pop_last_of_longest().is_some();
         Seating::Waiting(InLine {
             turn,
             is_unseen: !std::mem::replace(&mut room.is_seen_to, true),
@@ -181,6 +183,11 @@ impl Seats {
             seat.wanted.cancel();
         }
         Some(waiting.len())
+    }
+
+    /// How many may wait.
+    fn places(&self) -> usize {
+        self.most.max(FEWEST_PLACES)
     }
 
     fn has_few(&self, room: &Room, address: Address) -> bool {
@@ -410,24 +417,26 @@ mod tests {
     #[test]
     fn a_full_line_loses_the_last_of_the_longest() {
         let seats = Arc::new(Seats::new(2));
-        let taken = [
-            seated(seats.take(address(1))),
-            seated(seats.take(address(1))),
-        ];
+        let [one, two] = [1, 1].map(|last| seated(seats.take(address(last))));
         let mut first = in_line(seats.take(address(1)));
-        let mut second = in_line(seats.take(address(1)));
-        let other = in_line(seats.take(address(2)));
-        assert!(other.is_in_anothers_place && !second.is_in_anothers_place);
-        let ended = second.turn.try_recv();
+        let mut others: Vec<InLine> = (1..FEWEST_PLACES)
+            .map(|_| in_line(seats.take(address(1))))
+            .collect();
+        let mut last = others.pop().unwrap();
+        let mut other = in_line(seats.take(address(2)));
+        assert!(other.is_in_anothers_place && !last.is_in_anothers_place);
+        let ended = last.turn.try_recv();
         assert!(matches!(ended, Err(oneshot::error::TryRecvError::Closed)));
-        let [one, two] = taken;
         drop(one);
         let seat = first.turn.try_recv().unwrap();
-        let mut other = other.turn;
-        assert!(other.try_recv().is_err());
+        assert!(other.turn.try_recv().is_err());
+        // The lines have their turns.
+        drop(two);
+        let seat = (seat, other.turn.try_recv().unwrap());
+        let mut other = others.remove(0);
         seats.close();
-        drop((two, seat));
-        let ended = other.try_recv();
+        drop(seat);
+        let ended = other.turn.try_recv();
         assert!(matches!(ended, Err(oneshot::error::TryRecvError::Closed)));
         assert!(matches!(seats.take(address(1)), Seating::Refused));
     }
