@@ -16,12 +16,13 @@ use tokio::time::Sleep;
 
 use super::seats::Seat;
 
-/// Pieces of a head that are read as they come: what a head of the largest size comes in on a good line.
-const FREE_PIECES: u32 = 8;
-/// The pause after the first piece beyond those; each is twice the one before.
-const FIRST_PAUSE: Duration = Duration::from_millis(1);
+/// Pieces of a head that are read as they come: most heads come in one, those of the largest size in a few.
+const FREE_PIECES: u32 = 4;
+/// The pause after the first piece beyond those; each is `GROWTH` times the one before.
+const FIRST_PAUSE: Duration = Duration::from_millis(4);
+const GROWTH: u32 = 4;
 /// The longest pause.
-const MAX_PAUSE: Duration = Duration::from_millis(256);
+const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// A connection whose heads are read so.
 pub(super) struct Paced<S> {
@@ -54,8 +55,8 @@ impl<S> Paced<S> {
         }
         self.pieces = self.pieces.saturating_add(1);
         let beyond = self.pieces.checked_sub(FREE_PIECES + 1)?;
-        let factor = 1_u32.checked_shl(beyond).unwrap_or(u32::MAX);
-        Some(FIRST_PAUSE.saturating_mul(factor).min(MAX_PAUSE))
+        let pause = FIRST_PAUSE.saturating_mul(GROWTH.saturating_pow(beyond));
+        Some(pause.min(MAX_PAUSE))
     }
 }
 
@@ -156,9 +157,9 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_head_in_many_pieces_is_read_in_few() {
         let (mut near, mut paced, _seat) = pipe();
-        // Three seconds of drops: eight at once, some in the pauses that grow, and then four a second.
-        let reads = reads_of(300, &mut near, &mut paced).await;
-        assert!((16..=28).contains(&reads), "{reads}");
+        // Six seconds of drops: four at once, some in the pauses that grow, and then one a second.
+        let reads = reads_of(600, &mut near, &mut paced).await;
+        assert!((12..=16).contains(&reads), "{reads}");
     }
 
     #[tokio::test(start_paused = true)]

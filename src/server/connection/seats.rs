@@ -29,7 +29,7 @@ const FEW: usize = 8;
 /// As many may wait for a seat as there are seats, but no fewer than this: a burst of a build with a small limit.
 const FEWEST_PLACES: usize = 256;
 /// The share of the seats that are given up at once, so that a crowd of newcomers is let in without a wait for each.
-const ROOM_SHARE: usize = 16;
+const ROOM_SHARE: usize = 32;
 
 /// The connections of an acceptor.
 #[derive(Debug)]
@@ -356,7 +356,7 @@ mod tests {
         // Two at a time.
         let seats = Arc::new(Seats::new(ROOM_SHARE + 1));
         let one = address(1);
-        let others: Vec<Taken> = (0..ROOM_SHARE - 4)
+        let others: Vec<Taken> = (0..ROOM_SHARE - 6)
             .map(|_| seated(seats.take(one)))
             .collect();
         let busy: Vec<Busy> = others.iter().map(|taken| taken.0.begin()).collect();
@@ -402,7 +402,7 @@ mod tests {
         assert!(line.turn.try_recv().is_err());
         assert_eq!(seats.open(), 570);
         // Room is made by those who have many, for one of theirs.
-        assert_eq!(seats.make_room(seats.turn()), Some(40));
+        assert_eq!(seats.make_room(seats.turn()), Some(20));
         assert_eq!(wanted(&of_few), [false; 10]);
         of_few.truncate(9);
         // More than what is kept back are free only when ten of the many have gone.
