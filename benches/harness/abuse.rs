@@ -80,11 +80,12 @@ impl Flood {
         }
     }
 
-    /// As many requests without abuse, where it is a matter of requests.
-    pub(crate) fn honest(self) -> Option<Self> {
+    /// Requests without abuse: as many, where it is a matter of requests.
+    pub(crate) fn honest(self) -> Self {
+        let rate = self.rate().unwrap_or(RATE);
         match self {
-            Self::DroppedFetches => self.rate().map(Self::HonestFetches),
-            _ => self.rate().map(Self::Honest),
+            Self::DroppedFetches => Self::HonestFetches(rate),
+            _ => Self::Honest(rate),
         }
     }
 
