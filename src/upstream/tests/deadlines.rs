@@ -9,9 +9,9 @@ use super::*;
 use crate::upstream::connect::Network;
 use crate::upstream::way::{Exceptions, ForwardProxy, Proxies};
 
-/// Connects to somebody who never reads: what does not fit into the pipe is never written.
-#[derive(Default)]
+/// Connects in its time to somebody who never reads: what does not fit into the pipe is never written.
 struct Deaf {
+    connects_in: Duration,
     ends: Mutex<Vec<DuplexStream>>,
 }
 
@@ -23,6 +23,7 @@ impl Connect for Deaf {
         let (ours, theirs) = tokio::io::duplex(16);
         self.ends.lock().unwrap().push(theirs);
         Box::pin(async move {
+            tokio::time::sleep(self.connects_in).await;
             Ok(Connection {
                 stream: Box::new(ours),
                 negotiated: Negotiated::Http1,
@@ -61,22 +62,29 @@ fn read(upstream: &Upstream, access: Access, url: &str) -> Fetch {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_written_ends_after_the_first_byte_limit() {
-    let settings = Settings {
-        breaker_failures: 1,
-        ..Settings::default()
-    };
-    let upstream = upstream(settings, Arc::new(Deaf::default()), Clock::system());
-    let access = Access::new(Origin::of(HOME).unwrap(), None).unwrap();
-    let before = Instant::now();
-    let error = upstream
-        .fetch(read(&upstream, access, HOME))
-        .await
-        .unwrap_err();
-    let UpstreamError::TimedOut { phase, .. } = error.root() else {
-        panic!("{error}");
-    };
-    assert_eq!(*phase, Phase::FirstByte);
-    assert_eq!(before.elapsed(), Duration::from_secs(10));
+    // That begins once there is a connection.
+    for connects_in in [0, 2].map(Duration::from_secs) {
+        let settings = Settings {
+            breaker_failures: 1,
+            ..Settings::default()
+        };
+        let deaf = Deaf {
+            connects_in,
+            ends: Mutex::default(),
+        };
+        let upstream = upstream(settings, Arc::new(deaf), Clock::system());
+        let access = Access::new(Origin::of(HOME).unwrap(), None).unwrap();
+        let before = Instant::now();
+        let error = upstream
+            .fetch(read(&upstream, access, HOME))
+            .await
+            .unwrap_err();
+        let UpstreamError::TimedOut { phase, .. } = error.root() else {
+            panic!("{error}");
+        };
+        assert_eq!(*phase, Phase::FirstByte);
+        assert_eq!(before.elapsed(), connects_in + Duration::from_secs(10));
+    }
 }
 
 #[tokio::test(start_paused = true)]

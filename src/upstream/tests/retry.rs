@@ -62,6 +62,20 @@ async fn the_last_answer_is_handed_on_when_the_hold_ends() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_may_pass_is_handed_on_before_the_hold_ends_where_that_is_wanted() {
+    let bench = Bench::new();
+    bench.site(HOME).set([status("503 Busy", "")]);
+    let before = Instant::now();
+    let read = Fetch {
+        retry_until: bench.clock.instant() + Duration::from_secs(2),
+        ..bench.read(HOME)
+    };
+    let fetched = bench.upstream.fetch(read).await.unwrap();
+    assert_eq!(fetched.status, 503);
+    assert!(before.elapsed() <= Duration::from_secs(2));
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_says_more_than_a_later_silence() {
     let bench = Bench::new();
     bench.site(HOME).set([status("503 Busy", ""), Reply::Hang]);
