@@ -11,7 +11,7 @@
 //!
 //! # The life of a request
 //!
-//! 1. [`server`] accepts a connection once there is a permit for it, and hands each request to [`proxy::Proxy::handle`].
+//! 1. [`server`] accepts a connection, gives it a seat once there is one, and hands each request to [`proxy::Proxy::handle`].
 //!    It obeys the configuration of that moment to its end, whatever a reload changes meanwhile ([`proxy::Snapshot`]).
 //! 2. [`proxy::base`] finds the base URL: what the client calls us, with which every link of the answer begins.
 //! 3. [`proxy::route`] turns the path into a resource; every spelling of an id or version reaches the same one. The

@@ -1,6 +1,6 @@
-//! Listeners: accepting, connection permits, TLS, serving HTTP/1.1 and HTTP/2, draining.
+//! Listeners: accepting, seats for connections, TLS, serving HTTP/1.1 and HTTP/2, draining.
 //!
-//! A connection is served only once there is a permit for it; for one too many another makes room. Draining stops
+//! A connection is served only once there is a seat for it; for one too many another makes room. Draining stops
 //! accepting, lets requests under way finish within `shutdown_timeout`, then breaks what is left. It refuses to know
 //! what a request asks: that is `proxy`, reached by one call.
 
@@ -105,7 +105,7 @@ impl Default for Settings {
             max_connections: 4096,
             // .NET closes its idle connections after 60 s; we wait longer, so that no request meets a closing one.
             header_timeout: Duration::from_secs(75),
-            // A client that stops reading keeps a permit and a file open; the real client gives up after 60 s itself.
+            // A client that stops reading keeps a seat and a file open; the real client gives up after 60 s itself.
             write_timeout: Duration::from_secs(120),
             // hyper's own default is 400 KiB; the longest head of the real client is below 2 KiB.
             max_header_bytes: 64 << 10,
